@@ -1,0 +1,1 @@
+"""Manta's gateway: the FastAPI service and its domain. It knows neither Ray nor vLLM."""

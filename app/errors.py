@@ -1,0 +1,191 @@
+"""Everything that can go wrong for a caller, and how it is told.
+
+    ApiError                        status  type                        default code
+    ├── InvalidRequest              400     invalid_request_error       None
+    │   ├── InvalidJson             400     invalid_request_error       invalid_json
+    │   └── UnsupportedParameter    400     invalid_request_error       unsupported_parameter
+    ├── AuthenticationFailed        401     authentication_error        invalid_api_key
+    ├── PermissionDenied            403     permission_error            None
+    ├── NotFound                    404     not_found_error             not_found
+    │   └── ModelNotFound           404     not_found_error             model_not_found
+    ├── MethodNotAllowed            405     invalid_request_error       method_not_allowed
+    ├── PayloadTooLarge             413     invalid_request_error       payload_too_large
+    ├── UnsupportedMediaType        415     invalid_request_error       unsupported_media_type
+    ├── ServerError                 500     server_error                internal_error
+    │   └── EngineCrashed           500     server_error                engine_crashed
+    └── ServiceUnavailable          503     service_unavailable_error   overloaded
+        ├── ModelStarting           503     service_unavailable_error   model_starting
+        ├── ModelFailed             503     service_unavailable_error   model_failed
+        └── DatabaseUnavailable     503     service_unavailable_error   database_unavailable
+
+The wire form is OpenAI's: ``{"error": {"message", "type", "param", "code"}}``, all four always present,
+string or null; inside a stream it is one ``data:`` event, after which the stream ends without ``[DONE]``.
+Foreign exceptions (Ray's, vLLM's, MongoDB's) are turned into these at one seam each and never reach a caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class ApiError(Exception):
+    """A failure that the caller is told about.
+
+    Args:
+        message: What was wrong and what to do about it; no stack trace, no path, no secret.
+        param: The request field to blame, as the caller would write it (``messages[0].content``), or None.
+        code: A stable string for programs; None takes the class's own.
+        headers: Extra response headers, such as ``Retry-After``.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str | None] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code if code is not None else self.default_code
+        self.headers = dict(headers or {})
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body, OpenAI's shape."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def json(self) -> bytes:
+        """The body as bytes."""
+        return msgspec.json.encode(self.body())
+
+    def event(self) -> bytes:
+        """The error as one server-sent event: the last of its stream."""
+        return b"data: " + self.json() + b"\n\n"
+
+
+class InvalidRequest(ApiError):
+    """The request can never succeed as it stands."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = None
+
+
+class InvalidJson(InvalidRequest):
+    """The body is not JSON that we accept."""
+
+    default_code = "invalid_json"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A field that this API does not know, or knows and cannot honour."""
+
+    default_code = "unsupported_parameter"
+
+
+class AuthenticationFailed(ApiError):
+    """Nobody, or nobody we know: always carries ``WWW-Authenticate``."""
+
+    status = 401
+    type = "authentication_error"
+    default_code = "invalid_api_key"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"WWW-Authenticate": 'Bearer realm="manta"'})
+
+
+class PermissionDenied(ApiError):
+    """Known, but not allowed."""
+
+    status = 403
+    type = "permission_error"
+    default_code = None
+
+
+class NotFound(ApiError):
+    """No such route or resource (another tenant's counts as none)."""
+
+    status = 404
+    type = "not_found_error"
+    default_code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model has this id or alias."""
+
+    default_code = "model_not_found"
+
+
+class MethodNotAllowed(ApiError):
+    """The route exists, with other methods."""
+
+    status = 405
+    type = "invalid_request_error"
+    default_code = "method_not_allowed"
+
+
+class PayloadTooLarge(ApiError):
+    """The body is over the cap."""
+
+    status = 413
+    type = "invalid_request_error"
+    default_code = "payload_too_large"
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is not JSON by its own account."""
+
+    status = 415
+    type = "invalid_request_error"
+    default_code = "unsupported_media_type"
+
+
+class ServerError(ApiError):
+    """Our fault, and nothing the caller can mend."""
+
+
+class EngineCrashed(ServerError):
+    """The engine died while working on this request.
+
+    When the payload itself is to blame, ``x-should-retry: false`` keeps SDKs from feeding it to the next replica.
+    """
+
+    default_code = "engine_crashed"
+
+
+class ServiceUnavailable(ApiError):
+    """Not now: retry after the seconds given in ``Retry-After``."""
+
+    status = 503
+    type = "service_unavailable_error"
+    default_code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"Retry-After": str(max(1, round(retry_after_s)))})
+
+
+class ModelStarting(ServiceUnavailable):
+    """The model is on its way up and did not make it in the time a request waits."""
+
+    default_code = "model_starting"
+
+
+class ModelFailed(ServiceUnavailable):
+    """The model could not be started."""
+
+    default_code = "model_failed"
+
+
+class DatabaseUnavailable(ServiceUnavailable):
+    """MongoDB did not answer in time: not the caller's fault, and never a 401."""
+
+    default_code = "database_unavailable"

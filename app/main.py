@@ -1,0 +1,68 @@
+"""The composition root: what the service is made of, in the order a request meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from app.error_handlers import add_error_handlers
+from app.middleware.body_limit import BodyLimitMiddleware
+from app.middleware.request_context import RequestContextMiddleware
+from app.routers import docs, health, inference, models
+from app.services import Services
+from app.services.bootstrap import bootstrap
+
+PREFIXES = ("/v1", "/api/v1", "")
+"""Where every resource is mounted; the first is the one that the API reference shows."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """The gateway over these services. Runs under any ASGI server."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # Not awaited: the gateway answers, with 503 where it must, while the database is still on its way.
+        preparing = asyncio.create_task(bootstrap(services))
+        try:
+            yield
+        finally:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
+            services.database.close()
+
+    app = FastAPI(
+        title="Manta",
+        summary="Serverless-style model serving on Ray: one OpenAI-compatible service in front of many models.",
+        version="0.1.0",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.services = services
+
+    # Starlette runs the last one added first.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=services.settings.max_body_bytes)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=services.settings.cors_origins,
+        allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        max_age=86_400,
+    )
+    app.add_middleware(RequestContextMiddleware)
+
+    add_error_handlers(app)
+
+    app.include_router(health.probes)
+    for prefix in PREFIXES:
+        for router in (inference.router, models.router, health.router):
+            app.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+    app.include_router(docs.router)
+    app.mount(docs.ASSETS_PATH, docs.assets())
+    return app

@@ -1,0 +1,1 @@
+"""Pure ASGI middleware, one a file: nothing here runs per streamed chunk but a function call."""

@@ -1,0 +1,92 @@
+"""The outermost layer: gives a request its id, answers what nothing else caught, and logs one line at the end."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from typing import Any
+
+from app.errors import ApiError, ServerError
+from app.services.asgi_call import ASGIApp, Message, Receive, Scope, Send
+
+access_log = logging.getLogger("manta.access")
+logger = logging.getLogger("manta")
+
+
+class RequestContextMiddleware:
+    """Puts ``request_id`` into the request's state and ``x-request-id`` and ``openai-processing-ms`` on its answer.
+
+    The id is always ours: a client cannot choose what logs, traces and the engine know a request by.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = f"req_{secrets.token_hex(16)}"
+        state: dict[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        _drop_trailing_slash(scope)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                elapsed_ms = int((time.perf_counter() - started) * 1000)
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                    (b"openai-processing-ms", str(elapsed_ms).encode()),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            if not status:
+                message = f"Something went wrong on our side. Name {request_id} when you report it."
+                await send_error(send_with_id, ServerError(message))
+        finally:
+            _log(scope, request_id, status, time.perf_counter() - started)
+
+
+async def send_error(send: Send, error: ApiError) -> None:
+    """Answer with an error, from below any framework."""
+    body = error.json()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _drop_trailing_slash(scope: Scope) -> None:
+    path: str = scope["path"]
+    if path.endswith("/") and path != "/":
+        scope["path"] = path.rstrip("/") or "/"
+
+
+def _log(scope: Scope, request_id: str, status: int, elapsed_s: float) -> None:
+    state = scope["state"]
+    access_log.info(
+        "%s %s %d",
+        scope["method"],
+        scope["path"],
+        status,
+        extra={
+            "request_id": request_id,
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status or 499,
+            "elapsed_ms": round(elapsed_s * 1000, 1),
+            "subject": state.get("subject"),
+            "model": state.get("model"),
+        },
+    )

@@ -1,0 +1,62 @@
+"""Which models there are: public, cold ones too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Query
+
+from app.routers.dependencies import ServicesDep
+from app.services.catalog import CatalogEntry
+
+router = APIRouter(tags=["Models"])
+
+
+@router.get("/models")
+async def list_models(
+    services: ServicesDep,
+    limit: int | None = Query(default=None, ge=1, le=100),
+    after: str | None = None,
+    before: str | None = None,
+    order: str = Query(default="asc", pattern="^(asc|desc)$"),
+) -> dict[str, Any]:
+    """List every known model, with what it can do and what it is doing now."""
+    entries = services.catalog.current().entries
+    ids = sorted(entries, reverse=order == "desc")
+    if after in ids:
+        ids = ids[ids.index(after) + 1 :]
+    if before in ids:
+        ids = ids[: ids.index(before)]
+    page = ids[:limit]
+    return {
+        "object": "list",
+        "data": [describe(entries[id_]) for id_ in page],
+        "first_id": page[0] if page else None,
+        "last_id": page[-1] if page else None,
+        "has_more": len(page) < len(ids),
+    }
+
+
+@router.get("/models/{model:path}")
+async def get_model(model: str, services: ServicesDep) -> dict[str, Any]:
+    """Describe one model, by its id or one of its aliases."""
+    return {**describe(services.catalog.current().get(model)), "id": model}
+
+
+def describe(entry: CatalogEntry) -> dict[str, Any]:
+    """The model object: OpenAI's four fields, and what a user of many models wants to know."""
+    spec, state = entry.spec, entry.state
+    return {
+        "id": spec.id,
+        "object": "model",
+        "created": entry.created,
+        "owned_by": spec.owned_by,
+        "aliases": list(spec.aliases),
+        "capabilities": list(spec.capabilities),
+        "max_model_len": state.max_model_len,
+        "replicas": state.replicas,
+        "status": state.status,
+        "phase": state.phase,
+        "progress": state.progress,
+        "detail": state.detail,
+    }

@@ -1,0 +1,1 @@
+"""What callers may send, checked before any work is done for it."""

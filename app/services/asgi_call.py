@@ -1,0 +1,141 @@
+"""Call an ASGI application in this process, streaming and cancellable.
+
+httpx's ASGI transport buffers whole answers; this does not. Chunks that the application writes faster than they are
+read are handed over merged, never on a timer: the first leaves at once. A reader that stops reading stops the
+writer after ``BUFFER_BYTES``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BUFFER_BYTES = 256 * 1024
+CLOSE_TIMEOUT_S = 5.0
+
+
+class AsgiCall:
+    """One POST to ``app``.
+
+    Args:
+        app: The application.
+        path: Its route.
+        body: The whole request body.
+        headers: Lower-case names and values.
+    """
+
+    def __init__(self, app: ASGIApp, path: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = 0
+        self.content_type = ""
+        self._scope: Scope = {
+            "type": "http",
+            # Below 2.4 Starlette watches receive() during a stream, which is how it learns that the reader left.
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(b"host", b"engine"), (b"content-type", b"application/json"), *headers],
+            "client": None,
+            "server": ("engine", 80),
+            "state": {},
+        }
+        self._app = app
+        self._body: bytes | None = body
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._finished = False
+        self._readable = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._disconnected = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Run the application until its first bytes (or its end) are there; then ``status`` is known.
+
+        Raises:
+            Exception: What the application raised before it answered.
+        """
+        self._task = asyncio.create_task(self._run())
+        try:
+            await self._readable.wait()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        if not self.status:
+            self._task.result()
+            raise RuntimeError("the application ended without an answer")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await self.read():
+            yield chunk
+
+    async def read(self) -> bytes:
+        """All that has come since the last read, waiting if that is nothing; empty at the end.
+
+        Raises:
+            Exception: What the application raised in the middle of its answer.
+        """
+        await self._readable.wait()
+        chunk = b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        self._writable.set()
+        if not self._finished:
+            self._readable.clear()
+        elif not chunk and self._task is not None and not self._task.cancelled():
+            await self._task
+        return chunk
+
+    async def aclose(self) -> None:
+        """Tell the application that the reader left, and see it end."""
+        self._disconnected.set()
+        self._writable.set()
+        if self._task is None or self._task.done():
+            return
+        # A handler that honours the disconnect ends by itself; one that does not is cancelled.
+        _, pending = await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        for task in pending:
+            task.cancel()
+            await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope, self._receive, self._send)
+        finally:
+            self._finished = True
+            self._readable.set()
+
+    async def _receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self._disconnected.is_set():
+            return
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = {bytes(name).lower(): bytes(value) for name, value in message.get("headers", [])}
+            self.content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+            return
+        if body := message.get("body", b""):
+            self._chunks.append(body)
+            self._buffered += len(body)
+            self._readable.set()
+            if self._buffered >= BUFFER_BYTES:
+                self._writable.clear()
+                await self._writable.wait()

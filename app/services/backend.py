@@ -1,0 +1,72 @@
+"""The seam between the gateway and whatever runs the models.
+
+``deployments.backend`` implements it over Ray Serve; ``app.services.inprocess`` over engines in this process.
+The bytes that cross it are final: an engine answers in OpenAI's (or Anthropic's) shapes, errors included, and the
+gateway relays what comes as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.domain.model_spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One request as the engine gets it.
+
+    Attributes:
+        path: The engine's route, such as ``/v1/chat/completions``.
+        body: The checked JSON body; its ``model`` is the model's id.
+        request_id: Ours; the engine derives the answer's id from it.
+        model: The name the caller asked for: the answer carries it.
+    """
+
+    path: str
+    body: bytes
+    request_id: str
+    model: str
+
+
+class EngineResponse(Protocol):
+    """An answer under way: its first bytes exist already, the rest come as the engine makes them.
+
+    Iterate once. After an engine's death the iteration raises ``EngineCrashed``. ``aclose`` ends the engine's work
+    when the caller is gone; it may be called at any time, more than once.
+    """
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The media type: ``application/json`` or ``text/event-stream``."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """Stop the work behind the answer, if it has not ended."""
+        ...
+
+
+class ModelBackend(Protocol):
+    """Brings a request to a replica of its model."""
+
+    async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
+        """Queue, wake the model if it sleeps, choose a replica, and return when its answer's first bytes are here.
+
+        A replica's death before that is retried once on another (or the restarted) one. Cancelling the call cancels
+        the work.
+
+        Raises:
+            ModelStarting: No replica within the model's ``cold_start_timeout_s``.
+            ServiceUnavailable: The queue is full.
+            EngineCrashed: The engine died twice while working on this request.
+        """
+        ...

@@ -1,0 +1,92 @@
+"""One request to a model, in the order things happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.domain.model_spec import Capability, ModelSpec
+from app.errors import InvalidRequest, ModelFailed, ServiceUnavailable
+from app.schemas.common import ParsedRequest
+from app.services import Services
+from app.services.backend import EngineRequest, EngineResponse
+from app.services.catalog import CatalogEntry
+from app.services.relay import Relay
+
+OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
+GENERATIVE: frozenset[Capability | None] = frozenset(("chat", "completions"))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A kind of inference: the engine's path, and what a model must be able to do (None: any model can)."""
+
+    path: str
+    capability: Capability | None
+
+
+def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[str, Any]) -> Relay:
+    """Turn a checked request into a response that runs it.
+
+    Args:
+        services: This process's.
+        route: Where it goes.
+        parsed: What the caller asked for.
+        state: The request's state; gets ``model`` for the log line.
+
+    Raises:
+        ModelNotFound: No model has this name.
+        InvalidRequest: The model cannot do it, or not with so many tokens.
+        ModelFailed: The model could not be started.
+    """
+    entry = services.catalog.current().able(parsed.model, route.capability)
+    state["model"] = entry.spec.id
+    _check_state(entry)
+    check_output_cap(entry, parsed.payload)
+    request = EngineRequest(
+        path=route.path,
+        body=_body_for(route, entry.spec, parsed.payload),
+        request_id=state["request_id"].removeprefix("req_"),
+        model=parsed.model,
+    )
+
+    async def fetch() -> EngineResponse:
+        return await services.backend.send(entry.spec, request)
+
+    return Relay(fetch, stream=parsed.stream, keepalive_s=services.settings.stream_keepalive_s)
+
+
+def _body_for(route: Route, spec: ModelSpec, payload: Mapping[str, Any]) -> bytes:
+    # The engine knows its model by id alone; the caller's name for it travels beside the body.
+    body = {**payload, "model": spec.id}
+    cap = spec.limits.max_output_tokens
+    if cap is not None and route.capability in GENERATIVE and not any(name in payload for name in OUTPUT_CAPS):
+        body["max_tokens"] = cap
+    return msgspec.json.encode(body)
+
+
+def _check_state(entry: CatalogEntry) -> None:
+    if entry.state.status == "failed":
+        reason = entry.state.detail or "see its log"
+        raise ModelFailed(f"The model {entry.spec.id!r} could not be started: {reason}.", retry_after_s=30)
+    if entry.state.status == "disabled":
+        message = f"The model {entry.spec.id!r} is switched off."
+        raise ServiceUnavailable(message, retry_after_s=60, code="model_disabled")
+
+
+def check_output_cap(entry: CatalogEntry, payload: Mapping[str, Any]) -> None:
+    """Refuse an answer longer than the model gives.
+
+    Raises:
+        InvalidRequest: The caller asked for more output tokens than the model's maximum.
+    """
+    maximum = entry.spec.limits.max_output_tokens or entry.state.max_model_len
+    for name in OUTPUT_CAPS:
+        if maximum is not None and payload.get(name, 0) > maximum:
+            raise InvalidRequest(
+                f"{name} is {payload[name]}; this model gives at most {maximum} tokens. Ask for {maximum} or fewer.",
+                param=name,
+            )

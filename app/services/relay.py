@@ -1,0 +1,140 @@
+"""From an engine's answer to the client's socket: bytes as they come, and no more work once the client left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from starlette.responses import Response
+
+from app.errors import ApiError
+from app.services.asgi_call import Receive, Scope, Send
+from app.services.backend import EngineResponse
+
+SSE = "text/event-stream"
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+WAITING = b": waiting for the model\n\n"
+
+
+class Relay(Response):
+    """An ASGI response that fetches its answer itself, so that it can watch the client while it waits.
+
+    Args:
+        fetch: Starts the work; returns when the answer's first bytes are here. Cancelling it cancels the work.
+        stream: Whether the caller asked for server-sent events.
+        keepalive_s: A stream that has nothing to say yet gets a comment every so many seconds.
+    """
+
+    def __init__(self, fetch: Callable[[], Awaitable[EngineResponse]], *, stream: bool, keepalive_s: float) -> None:
+        super().__init__()
+        self._fetch = fetch
+        self._stream = stream
+        self._keepalive_s = keepalive_s
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Relay until the answer ends or the client leaves.
+
+        Raises:
+            ApiError: The work failed before anything was sent.
+        """
+        work = asyncio.create_task(self._run(send))
+        gone = asyncio.create_task(_disconnected(receive))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            # Also when this very task is cancelled, which is how Serve tells us that the client left.
+            await _end(work, gone)
+
+    async def _run(self, send: Send) -> None:
+        try:
+            await (self._run_stream(send) if self._stream else self._run_whole(send))
+        except ApiError as error:
+            if not self._started:
+                raise
+            await _send_chunk(send, error.event())
+            await _send_chunk(send, b"", more=False)
+
+    async def _run_whole(self, send: Send) -> None:
+        response = await self._fetch()
+        async with _closing(response):
+            body = b"".join([chunk async for chunk in response])
+        await self._send_whole(send, response, body)
+
+    async def _run_stream(self, send: Send) -> None:
+        response = await self._fetch_with_keepalive(send)
+        async with _closing(response):
+            if not response.content_type.startswith(SSE):
+                await self._send_refusal(send, response)
+                return
+            await self._start_stream(send)
+            async for chunk in response:
+                await _send_chunk(send, chunk)
+        await _send_chunk(send, b"", more=False)
+
+    async def _fetch_with_keepalive(self, send: Send) -> EngineResponse:
+        fetching: asyncio.Task[EngineResponse] = asyncio.ensure_future(self._fetch())  # type: ignore[arg-type]
+        try:
+            while True:
+                done, _ = await asyncio.wait((fetching,), timeout=self._keepalive_s)
+                if done:
+                    return fetching.result()
+                await self._start_stream(send)
+                await _send_chunk(send, WAITING)
+        finally:
+            await _end(fetching)
+
+    async def _send_refusal(self, send: Send, response: EngineResponse) -> None:
+        # The engine refused a stream: a plain answer, unless comments have committed us to 200 already.
+        body = b"".join([chunk async for chunk in response])
+        if self._started:
+            await _send_chunk(send, b"data: " + body + b"\n\n")
+            await _send_chunk(send, b"", more=False)
+        else:
+            await self._send_whole(send, response, body)
+
+    async def _send_whole(self, send: Send, response: EngineResponse, body: bytes) -> None:
+        headers = [
+            (b"content-type", response.content_type.encode("latin-1")),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        self._started = True
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await _send_chunk(send, body, more=False)
+
+    async def _start_stream(self, send: Send) -> None:
+        if not self._started:
+            self._started = True
+            await send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
+
+
+@contextlib.asynccontextmanager
+async def _closing(response: EngineResponse) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await response.aclose()
+
+
+async def _send_chunk(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel what still runs and wait until it is over; what it raised then is nobody's concern any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

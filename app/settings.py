@@ -1,0 +1,90 @@
+"""The only file that reads the environment.
+
+Every setting is a field below and an environment variable of the same name with the prefix ``MANTA_``
+(``MONGODB_URI`` also without it, as platforms set it). Unknown ``MANTA_`` variables are refused.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "MANTA_"
+ROOT = Path(__file__).resolve().parent.parent
+"""The project's root: what relative defaults hang on."""
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or wrong; the message names it."""
+
+
+class Settings(BaseSettings):
+    """How this installation runs. Frozen: built once, handed down."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", populate_by_name=True)
+
+    # where things are
+    models: str = Field(default="configs/models", description="Folder of model YAML files, or files split by commas.")
+    state_dir: Path = Field(default=ROOT / ".manta", description="Database files, weights, logs, the first API key.")
+    mongodb_uri: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("mongodb_uri", "MANTA_MONGODB_URI", "MONGODB_URI"),
+        description="MongoDB to use. None starts the embedded database, which is for one machine.",
+    )
+    mongodb_database: str = Field(default="manta", description="Database name.")
+
+    # the gateway
+    gateway_replicas: int = Field(default=1, ge=1, description="Gateway processes; fixed, so that streams live long.")
+    gateway_max_ongoing_requests: int = Field(default=2048, ge=1, description="Requests at once per gateway replica.")
+    cors_origins: list[str] = Field(default=["*"], description="Origins browsers may call from, as a JSON list.")
+    max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body, in bytes.")
+    stream_keepalive_s: float = Field(
+        default=10, gt=0, description="A stream that waits for its model gets a comment every so many seconds."
+    )
+
+    # who may call
+    anonymous_inference: bool = Field(
+        default=True, description="Callers without a key may use models: for development; turn off where others reach."
+    )
+    secret_key: SecretStr | None = Field(
+        default=None, description="Keys the hashes of API keys. None: made at first start and kept in state_dir."
+    )
+    principal_cache_s: float = Field(
+        default=10, ge=0, le=10, description="How long a checked key is trusted: the bound on revocation, in seconds."
+    )
+
+    # the database
+    mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
+    mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")
+
+    def secret(self) -> bytes:
+        """The secret that API keys' digests hang on.
+
+        Raises:
+            SettingsError: There is none yet; ``with_secret`` makes one.
+        """
+        if self.secret_key is None:
+            raise SettingsError(f"{PREFIX}SECRET_KEY is not set, and no secret was made in {self.state_dir}.")
+        return self.secret_key.get_secret_value().encode()
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment; ``overrides`` that are not None win over it.
+
+        Raises:
+            SettingsError: A variable is unknown or its value is wrong.
+        """
+        known = {PREFIX + name.upper() for name in cls.model_fields} | {"MANTA_RUN"}
+        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+        if unknown:
+            raise SettingsError(f"Unknown setting {unknown[0]}. Known: {', '.join(sorted(known - {'MANTA_RUN'}))}.")
+        try:
+            return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = PREFIX + ".".join(str(part) for part in first["loc"]).upper().removeprefix(PREFIX)
+            raise SettingsError(f"Setting {name}: {first['msg']}.") from None

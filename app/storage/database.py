@@ -1,0 +1,78 @@
+"""One MongoDB client per process, with a deadline on every operation and errors of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+
+from app.errors import DatabaseUnavailable
+from app.settings import SettingsError
+
+Document = dict[str, Any]
+Collection = AsyncIOMotorCollection[Document]
+
+
+class Database:
+    """The database that this installation's documents live in.
+
+    Args:
+        uri: MongoDB connection string.
+        name: Database name.
+        timeout_s: Deadline of one operation, server selection and waiting for a connection included.
+        pool_size: Connections at most.
+
+    Raises:
+        SettingsError: The connection string is not one.
+    """
+
+    def __init__(self, uri: str, name: str, *, timeout_s: float, pool_size: int) -> None:
+        timeout_ms = int(timeout_s * 1000)
+        try:
+            self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
+                uri,
+                appname="manta",
+                maxPoolSize=pool_size,
+                timeoutMS=timeout_ms,
+                waitQueueTimeoutMS=timeout_ms,
+                serverSelectionTimeoutMS=timeout_ms,
+                connectTimeoutMS=timeout_ms,
+            )
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            raise SettingsError(f"MONGODB_URI is not a usable connection string: {error}") from None
+        self._database = self._client[name]
+
+    def collection(self, name: str) -> Collection:
+        """A collection: for repositories in this package alone."""
+        return self._database[name]
+
+    async def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            DatabaseUnavailable: It does not.
+        """
+        with translated():
+            await self._client.admin.command("ping")
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Turn the driver's errors into ours: database trouble is 503, never 401 and never 500.
+
+    Errors that carry a meaning (a duplicate key) are handled by the repository, inside.
+
+    Raises:
+        DatabaseUnavailable: Anything went wrong between us and the database.
+    """
+    try:
+        yield
+    except PyMongoError as error:
+        raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error

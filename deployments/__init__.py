@@ -1,0 +1,1 @@
+"""Manta on Ray Serve: the only package that imports ray."""

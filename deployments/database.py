@@ -1,0 +1,110 @@
+"""The embedded database: SecantusDB, a MongoDB-compatible server, as a child process on loopback.
+
+For one machine, and started only where no ``MONGODB_URI`` names a real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from ray import serve
+
+from app.settings import ROOT
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+POLL_S = 0.1
+
+
+@serve.deployment(
+    name="EmbeddedDatabase",
+    num_replicas=1,
+    max_ongoing_requests=100,
+    health_check_period_s=5,
+    graceful_shutdown_timeout_s=15,
+    graceful_shutdown_wait_loop_s=0.1,
+    logging_config={"enable_access_log": False},
+    ray_actor_options={"num_cpus": 0},
+)
+class EmbeddedDatabase:
+    """Owns the database's process.
+
+    Args:
+        state_dir: Its files go to ``<state_dir>/database``.
+    """
+
+    def __init__(self, state_dir: str) -> None:
+        folder = Path(state_dir) / "database"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._port = _port(folder / "port")
+        self._log = (folder / "log").open("ab")
+        command = [
+            sys.executable,
+            "-m",
+            "deployments.tether",
+            "secantus",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self._port),
+        ]
+        command += ["--storage-path", str(folder / "data"), "--cache-size", "256M", "--standalone"]
+        command += ["--log-level", "WARNING"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, cwd=ROOT)
+
+    async def uri(self) -> str:
+        """The connection string, once the database answers.
+
+        Raises:
+            RuntimeError: It did not come up.
+        """
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await self._answers():
+                await self.check_health()
+                await asyncio.sleep(POLL_S)
+        return f"mongodb://127.0.0.1:{self._port}/?directConnection=true"
+
+    async def check_health(self) -> None:
+        """Return if the process lives; Serve restarts this replica, and so the database, otherwise."""
+        if self._process.poll() is not None:
+            status = self._process.returncode
+            raise RuntimeError(f"the embedded database ended with status {status}: see {self._log.name}")
+
+    async def _answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
+
+    def __del__(self) -> None:
+        process = getattr(self, "_process", None)
+        if process is None:
+            return
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+        process.kill()
+        process.wait()
+        self._log.close()
+
+
+def _port(memory: Path) -> int:
+    """The port of the last start if it is free, so that clients of a restarted database find it again."""
+    last = memory.read_text() if memory.exists() else ""
+    for wish in (int(last) if last.isdigit() else 0, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", wish))
+            port: int = probe.getsockname()[1]
+            memory.write_text(str(port))
+            return port
+    raise RuntimeError("no free port on loopback for the embedded database")

@@ -1,0 +1,478 @@
+"""The vLLM engine: ``AsyncLLM`` and vLLM's own OpenAI application in this process, behind ``EngineApp``.
+
+The only module that imports vLLM, and only when an engine starts: the import alone takes ten seconds. All that Manta
+changes in vLLM stands here, and the tests of this module are the contract that a new vLLM has to pass:
+
+- the processes it starts die with this one and tell why they failed (``_run_engine_core``, ``_run_worker``);
+- answers carry the caller's name for the model, and a stream that breaks tells it to ``CALL`` (``_adapt``);
+- chunks have OpenAI's shape when they are made, so that nobody has to touch them later (``_conformant_chunks``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import partial
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.domain.model_spec import ModelSpec
+from app.services.asgi_call import ASGIApp, AsgiCall
+from deployments.engines import conform
+from deployments.engines.base import ROUTES, EngineDead, EngineLoad, Report
+from deployments.engines.vllm_app import CALL, EngineApp
+from deployments.engines.vllm_args import check_weights, prepare_environment, split, with_defaults
+from deployments.engines.vllm_failures import explain
+
+logger = logging.getLogger("manta")
+
+SHUTDOWN_S = 5.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the engine said of itself last.
+
+    Attributes:
+        scheduled: By engine core, the sequences running and waiting.
+        generated: Tokens that came out of it since the start, wanted or not.
+    """
+
+    scheduled: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    generated: int = 0
+
+    def load(self) -> EngineLoad:
+        """As the engine seam has it."""
+        running = sum(running for running, _ in self.scheduled.values())
+        return EngineLoad(running, sum(waiting for _, waiting in self.scheduled.values()), self.generated)
+
+
+class VllmEngine:
+    """One model in vLLM. See ``Engine`` for what its methods promise.
+
+    Args:
+        spec: The model.
+        weights: Local path of its weights, or the hub id that vLLM shall fetch.
+    """
+
+    def __init__(self, spec: ModelSpec, weights: str) -> None:
+        self._spec = spec
+        self._weights = weights
+        self._counters = Counters()
+        self._llm: Any = None
+        self._app: EngineApp | None = None
+        self._max_model_len = 0
+        self._launch: asyncio.Future[tuple[Any, Namespace]] | None = None
+        self._stopped = False
+        self._words: Connection | None = None
+
+    @property
+    def max_model_len(self) -> int:
+        """Longest sequence, prompt and answer together, in tokens; 0 before the start."""
+        return self._max_model_len
+
+    async def start(self, report: Report) -> None:
+        """Load the model and answer one request with it.
+
+        Raises:
+            EngineDead: It cannot start; the message says why and what to do.
+        """
+        check_weights(self._spec, self._weights)
+        prepare_environment(self._weights)
+        report("loading", None, "Starting vLLM and loading the weights.")
+        # In a thread: it imports for ten seconds and then waits for its processes; health checks must go on.
+        self._launch = asyncio.ensure_future(asyncio.to_thread(self._launch_llm))
+        try:
+            self._llm, args = await asyncio.shield(self._launch)
+            report("warming", None, "Answering a first request.")
+            await self._open(args)
+        except EngineDead:
+            await self.stop()
+            raise
+        except Exception as error:
+            logger.exception("the engine of %s did not start", self._spec.id)
+            reason = explain(self._spec, error, self._last_words())
+            await self.stop()
+            raise EngineDead(reason) from None
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    def app(self) -> ASGIApp:
+        """The engine's application, once started."""
+        assert self._app is not None, "start() comes first"
+        return self._app
+
+    async def check_health(self) -> None:
+        """Return if the engine works.
+
+        Raises:
+            EngineDead: It does not.
+        """
+        if dead := self._died():
+            raise dead
+
+    async def load(self) -> EngineLoad:
+        """The engine's own counters."""
+        return self._counters.load()
+
+    async def stop(self) -> None:
+        """End the engine and its child processes, also while it starts."""
+        self._stopped = True
+        await self._end_launch()
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            tasks = [llm.output_handler, llm.engine_core.resources.output_queue_task]
+            await asyncio.to_thread(llm.shutdown, SHUTDOWN_S)
+            if pending := [task for task in tasks if task is not None and not task.done()]:
+                await asyncio.wait(pending, timeout=SHUTDOWN_S)
+        if self._words is not None:
+            self._words.close()
+            self._words = None
+
+    def _launch_llm(self) -> tuple[Any, Namespace]:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.entrypoints.launchers.cli_args import FrontendArgs, validate_parsed_serve_args
+        from vllm.platforms import current_platform
+        from vllm.tool_parsers import ToolParserManager
+        from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        names = ([each.name for each in fields(AsyncEngineArgs)], [each.name for each in fields(FrontendArgs)])
+        engine, frontend = with_defaults(*split(self._spec, *names), cpu=current_platform.is_cpu())
+        engine_args = AsyncEngineArgs(model=self._weights, served_model_name=[self._spec.id], **engine)
+        frontend_args = FrontendArgs(**frontend)
+        args = Namespace(**(vars(frontend_args) | vars(engine_args)))
+        validate_parsed_serve_args(args)
+        if args.tool_parser_plugin:
+            ToolParserManager.import_tool_parser(args.tool_parser_plugin)
+        _check_tool_parser(args.tool_call_parser)
+        # The context chooses defaults for batch sizes: a server's, not a library's.
+        context = UsageContext.OPENAI_API_SERVER
+        config = engine_args.create_engine_config(usage_context=context)
+        self._words, words = multiprocessing.Pipe(duplex=False)
+        with words, _watched_children(words):
+            if self._stopped:
+                raise EngineDead(f"The engine of {self._spec.id} was stopped while it started.")
+            llm = AsyncLLM.from_vllm_config(
+                config,
+                usage_context=context,
+                stat_loggers=[_scheduler_counter(self._counters)],
+                disable_log_stats=args.disable_log_stats,
+            )
+        return llm, args
+
+    async def _open(self, args: Namespace) -> None:
+        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+        from vllm.entrypoints.launchers.app import build_app
+
+        llm = self._llm
+        self._max_model_len = llm.model_config.max_model_len
+        _count_tokens(llm, self._counters)
+        tasks = await llm.get_supported_tasks()
+        inner = build_app(args, tasks, llm.model_config)
+        await init_app_state(llm, inner.state, args, tasks)
+        inner.state.server = SimpleNamespace()  # its error handler tells a server to exit; there is none
+        served = _strip(inner)
+        inner.add_exception_handler(RequestValidationError, _refuse_body)
+        _conformant_chunks()
+        fingerprint = _adapt(inner.state)
+        self._app = EngineApp(inner, served, self._died, fingerprint)
+        await self._answer_once(served)
+
+    async def _answer_once(self, served: set[str]) -> None:
+        first: dict[str, dict[str, Any]] = {
+            "/v1/completions": {"prompt": "a", "max_tokens": 1},
+            "/v1/embeddings": {"input": "a"},
+            "/score": {"queries": "a", "documents": "b"},
+        }
+        path = next((path for path in first if path in served), None)
+        if path is None:
+            return
+        call = AsgiCall(self.app(), path, msgspec.json.encode({"model": self._spec.id, **first[path]}), [])
+        await call.start()
+        body = b"".join([chunk async for chunk in call])
+        if call.status != 200:
+            raise RuntimeError(f"it loaded, but does not answer: {body.decode(errors='replace')}")
+
+    def _died(self) -> EngineDead | None:
+        if self._llm is None:
+            return EngineDead(f"The engine of {self._spec.id} is not running.")
+        if not self._llm.errored:
+            return None
+        words = self._last_words()
+        return EngineDead(f"The engine of {self._spec.id} died{': ' + conform.clean(words) if words else ''}.")
+
+    def _last_words(self) -> str | None:
+        # The first process to fail tells the cause; those above it only that something below them failed.
+        try:
+            return self._words.recv() if self._words is not None and self._words.poll() else None
+        except (EOFError, OSError):
+            return None
+
+    async def _end_launch(self) -> None:
+        while self._launch is not None and not self._launch.done():
+            for child in multiprocessing.active_children():
+                if child.name.startswith("EngineCore"):
+                    child.kill()
+            await asyncio.wait([self._launch], timeout=0.1)
+        if self._launch is not None and not self._launch.cancelled() and self._launch.exception() is None:
+            self._llm = self._llm or self._launch.result()[0]
+        self._launch = None
+
+
+def _check_tool_parser(name: str | None) -> None:
+    from vllm.tool_parsers import ToolParserManager
+
+    if name and name not in (known := ToolParserManager.list_registered()):
+        raise ValueError(f"tool_call_parser {name} is unknown; there are {', '.join(sorted(known))}")
+
+
+def _strip(inner: Any) -> set[str]:
+    """Take from vLLM's application what nobody may or needs to reach; return the routes that are left."""
+    inner.router.routes = [route for route in inner.router.routes if getattr(route, "path", None) in ROUTES]
+    inner.user_middleware.clear()
+    inner.middleware_stack = None
+    return {route.path for route in inner.router.routes}
+
+
+async def _refuse_body(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    CALL.get().error = conform.invalid_body(error.errors(), error.body)
+    return Response(status_code=400)
+
+
+def _adapt(state: Any) -> str | None:
+    """Make vLLM's handlers answer as ``Call`` says; return the fingerprint that their answers carry."""
+    models = state.openai_serving_models
+    models.model_name = _named_by_caller(models.model_name)
+    handlers = [
+        handler
+        for name in ("openai_serving_chat", "openai_serving_completion", "anthropic_serving_messages")
+        if (handler := getattr(state, name, None)) is not None
+    ]
+    for handler in handlers:
+        handler.create_streaming_error_response = _told_to_call(handler.create_streaming_error_response)
+        if hasattr(handler, "_create_chat_logprobs"):
+            handler._create_chat_logprobs = _with_refusal(handler._create_chat_logprobs)
+    return handlers[0].system_fingerprint if handlers else None
+
+
+def _named_by_caller(original: Callable[..., str]) -> Callable[..., str]:
+    def model_name(lora_request: Any = None) -> str:
+        call = CALL.get(None)
+        return (call.model if call is not None else None) or original(lora_request)
+
+    return model_name
+
+
+def _told_to_call(original: Callable[..., str]) -> Callable[..., str]:
+    def create_streaming_error_response(*args: Any, **kwargs: Any) -> str:
+        event = original(*args, **kwargs)
+        body = msgspec.json.decode(event)
+        CALL.get().error = conform.error(body["error"]["code"], body)
+        return event
+
+    return create_streaming_error_response
+
+
+def _with_refusal(original: Callable[..., Any]) -> Callable[..., Any]:
+    def create_chat_logprobs(*args: Any, **kwargs: Any) -> Any:
+        logprobs = original(*args, **kwargs)
+        logprobs.refusal = None
+        for entry in logprobs.content or ():
+            # Chunks leave out what was not set, and these must be there.
+            entry.model_fields_set.update(("logprob", "bytes", "top_logprobs"))
+        return logprobs
+
+    return create_chat_logprobs
+
+
+def _conformant_chunks() -> None:
+    """Have vLLM make its chunks from classes that leave out its own empty fields."""
+    from vllm.entrypoints.anthropic import protocol as anthropic
+    from vllm.entrypoints.anthropic import serving as anthropic_serving
+    from vllm.entrypoints.openai.chat_completion import protocol as chat
+    from vllm.entrypoints.openai.chat_completion import serving as chat_serving
+    from vllm.entrypoints.openai.completion import protocol as completion
+    from vllm.entrypoints.openai.completion import serving as completion_serving
+
+    class ChatChoice(chat.ChatCompletionResponseStreamChoice):
+        stop_reason: int | str | None = _unless_null()
+        token_ids: list[int] | None = _unless_null()
+
+    class ChatChunk(chat.ChatCompletionStreamResponse):
+        choices: list[ChatChoice]
+        prompt_token_ids: list[int] | None = _unless_null()
+        prompt_text: str | None = _unless_null()
+        metrics: Any = _unless_null()
+
+        def __init__(self, **data: Any) -> None:
+            super().__init__(**_with_fingerprint(data))
+
+    class CompletionChoice(completion.CompletionResponseStreamChoice):
+        stop_reason: int | str | None = _unless_null()
+        prompt_token_ids: list[int] | None = _unless_null()
+        token_ids: list[int] | None = _unless_null()
+
+    class CompletionChunk(completion.CompletionStreamResponse):
+        choices: list[CompletionChoice]
+        metrics: Any = _unless_null()
+
+        def __init__(self, **data: Any) -> None:
+            super().__init__(**_with_fingerprint(data))
+
+    class AnthropicUsage(anthropic.AnthropicUsage):
+        def __init__(self, **data: Any) -> None:
+            super().__init__(**({"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0} | data))
+
+    class AnthropicMessage(anthropic.AnthropicMessagesResponse):
+        def __init__(self, **data: Any) -> None:
+            super().__init__(**(data | {"id": "msg_" + data["id"].removeprefix("chatcmpl-")}))
+
+    for module, name, replacement in (
+        (chat_serving, "ChatCompletionResponseStreamChoice", ChatChoice),
+        (chat_serving, "ChatCompletionStreamResponse", ChatChunk),
+        (completion_serving, "CompletionResponseStreamChoice", CompletionChoice),
+        (completion_serving, "CompletionStreamResponse", CompletionChunk),
+        (anthropic_serving, "AnthropicUsage", AnthropicUsage),
+        (anthropic_serving, "AnthropicMessagesResponse", AnthropicMessage),
+    ):
+        if not hasattr(module, name):
+            raise RuntimeError(f"this vLLM has no {name} where it makes its chunks")
+        setattr(module, name, replacement)
+
+
+def _unless_null() -> Any:
+    return Field(default=None, exclude_if=_is_null)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None
+
+
+def _with_fingerprint(data: dict[str, Any]) -> dict[str, Any]:
+    call = CALL.get(None)
+    if call is not None and call.fingerprint is not None:
+        data.setdefault("system_fingerprint", call.fingerprint)
+    return data
+
+
+def _scheduler_counter(counters: Counters) -> Any:
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class SchedulerCounter(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            self._engine_index = engine_index
+
+        def record(self, scheduler_stats: Any, *args: Any, **kwargs: Any) -> None:
+            if scheduler_stats is not None:
+                waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
+                counters.scheduled[self._engine_index] = (scheduler_stats.num_running_reqs, waiting)
+
+        def log_engine_initialized(self) -> None:
+            counters.scheduled[self._engine_index] = (0, 0)
+
+    return SchedulerCounter
+
+
+def _count_tokens(llm: Any, counters: Counters) -> None:
+    # vLLM's own statistics leave out what comes for a request that was given up; these must show it.
+    original = llm.output_processor.process_outputs
+
+    def process_outputs(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        counters.generated += sum(len(output.new_token_ids) for output in outputs)
+        return original(outputs, *args, **kwargs)
+
+    llm.output_processor.process_outputs = process_outputs
+
+
+@contextmanager
+def _watched_children(words: Connection) -> Iterator[None]:
+    """While this lasts, engine processes start through ``_run_engine_core``."""
+    from vllm.v1.engine.core import EngineCoreProc
+
+    original = EngineCoreProc.__dict__["run_engine_core"]
+    EngineCoreProc.run_engine_core = staticmethod(partial(_run_engine_core, words))
+    try:
+        yield
+    finally:
+        EngineCoreProc.run_engine_core = original
+
+
+def _run_engine_core(words: Connection, *args: Any, **kwargs: Any) -> None:
+    """The main function of the engine's process."""
+    _die_with_parent()
+    from vllm.v1.engine.core import EngineCoreProc
+    from vllm.v1.executor.multiproc_executor import WorkerProc
+
+    WorkerProc.worker_main = staticmethod(partial(_run_worker, words))
+    try:
+        EngineCoreProc.run_engine_core(*args, **kwargs)
+    except Exception as error:
+        words.send(f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run_worker(words: Connection, *args: Any, **kwargs: Any) -> None:
+    """The main function of a worker's process."""
+    _die_with_parent()
+    from vllm.v1.executor.multiproc_executor import WorkerProc
+
+    original = WorkerProc.__init__
+
+    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            original(self, *args, **kwargs)
+        except Exception as error:
+            words.send(f"{type(error).__name__}: {error}")
+            raise
+
+    WorkerProc.__init__ = initialise
+    _avoid_amx_attention()
+    WorkerProc.worker_main(*args, **kwargs)
+
+
+def _avoid_amx_attention() -> None:
+    """Keep bfloat16 attention off vLLM's AMX kernel, whose answers are wrong (seen with 0.32 and head sizes of 64)."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    from vllm.v1.attention.backends import cpu_attn
+
+    original = cpu_attn._get_attn_isa
+
+    def get_attn_isa(*args: Any, **kwargs: Any) -> str:
+        isa = original(*args, **kwargs)
+        return "vec" if isa == "amx" else isa
+
+    cpu_attn._get_attn_isa = get_attn_isa
+
+
+def _die_with_parent() -> None:
+    # Not PR_SET_PDEATHSIG: it follows the thread that started the process, and that one ends long before.
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        assert parent is not None
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if parent is not None:
+        threading.Thread(target=watch, name="manta-parent-watch", daemon=True).start()

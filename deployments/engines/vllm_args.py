@@ -1,0 +1,119 @@
+"""A spec's ``engine_args`` as vLLM's two sets of arguments, and the environment that vLLM reads.
+
+vLLM itself is not imported here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from app.domain.model_spec import ModelSpec
+from deployments.engines.base import EngineDead
+
+Args = dict[str, Any]
+
+CPU_KV_CACHE_BYTES = 1 << 30
+"""KV cache of one CPU replica when its spec says nothing: vLLM would take nearly all of the machine's memory."""
+
+REFUSED: Mapping[str, str] = {
+    "model": "it is the spec's source",
+    "served_model_name": "it is the spec's id",
+    "trust_request_chat_template": "a template from a request could run code",
+    "trust_request_mm_kwargs": "requests could change how inputs are read",
+    "enable_log_requests": "requests are private",
+    "enable_log_outputs": "answers are private",
+    "enable_scale_out": "only the routes of the API are served",
+    "enable_tokenizer_info_endpoint": "only the routes of the API are served",
+    "tokens_only": "only the routes of the API are served",
+    "tool_server": "tools run at the caller's",
+    "middleware": "the gateway does this",
+    "api_key": "the gateway does this",
+    "enable_request_id_headers": "the gateway does this",
+    "sse_keep_alive_interval": "the gateway does this",
+    "host": "an engine opens no port",
+    "port": "an engine opens no port",
+    "grpc_port": "an engine opens no port",
+    "uds": "an engine opens no port",
+    "root_path": "an engine opens no port",
+}
+"""Arguments that a spec may not set, and why."""
+
+
+def split(spec: ModelSpec, engine_names: Collection[str], frontend_names: Collection[str]) -> tuple[Args, Args]:
+    """The spec's arguments for vLLM's engine and for its API server.
+
+    Args:
+        spec: The model.
+        engine_names: Fields of vLLM's ``AsyncEngineArgs``.
+        frontend_names: Fields of vLLM's ``FrontendArgs``.
+
+    Raises:
+        EngineDead: An argument is unknown, or not for a spec to set.
+    """
+    for name in spec.engine_args:
+        if why := REFUSED.get(name):
+            raise EngineDead(f"engine_args of {spec.id}: {name} cannot be set here, because {why}.")
+        if name not in engine_names and name not in frontend_names:
+            raise EngineDead(f"engine_args of {spec.id}: {_unknown(name, {*engine_names, *frontend_names})}")
+    engine = {name: value for name, value in spec.engine_args.items() if name in engine_names}
+    frontend = {name: value for name, value in spec.engine_args.items() if name not in engine_names}
+    return engine, frontend
+
+
+def with_defaults(engine: Args, frontend: Args, *, cpu: bool) -> tuple[Args, Args]:
+    """The arguments with Manta's own defaults under them.
+
+    On a CPU: no compilation, and a KV cache of a stated size; together they also make the start short.
+    """
+    engine = {"disable_log_stats": True} | engine
+    frontend = {"enable_prompt_tokens_details": True, "disable_fastapi_docs": True} | frontend
+    if cpu:
+        sized = engine.keys() & {"kv_cache_memory_bytes", "gpu_memory_utilization"}
+        if not sized and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+            engine["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
+        engine = {"enforce_eager": True} | engine
+    return engine, frontend
+
+
+def prepare_environment(weights: str) -> None:
+    """Set what vLLM and the hub's client read while they are imported: call it before.
+
+    What the spec's ``resources.env`` set stays, but for what safety needs.
+    """
+    os.environ.update(
+        # Routes that run code or change weights must not even exist.
+        VLLM_SERVER_DEV_MODE="0",
+        VLLM_ALLOW_RUNTIME_LORA_UPDATING="0",
+        # A replica has threads: forking it would copy held locks.
+        VLLM_WORKER_MULTIPROC_METHOD="spawn",
+    )
+    # By default vLLM tells its makers about every start, and ties each replica of a node to the same cores.
+    for name, value in {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}.items():
+        os.environ.setdefault(name, value)
+    if Path(weights).exists():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def check_weights(spec: ModelSpec, weights: str) -> None:
+    """Look at local weights before vLLM is imported; a hub id is vLLM's to resolve.
+
+    Raises:
+        EngineDead: There is no model.
+    """
+    path = Path(weights)
+    if not path.exists():
+        if path.is_absolute() or weights.startswith("."):
+            raise EngineDead(f"The weights of {spec.id} are gone: nothing is where {spec.source} was fetched to.")
+        return
+    if path.is_dir() and not (path / "config.json").exists() and not (path / "params.json").exists():
+        raise EngineDead(f"The weights of {spec.id} are not a model: {spec.source} has no config.json.")
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name.replace("-", "_"), sorted(known), n=3, cutoff=0.6)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"vLLM has no argument {name}.{hint}"

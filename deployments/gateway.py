@@ -1,0 +1,55 @@
+"""The HTTP front: ``app.main.create_app`` inside a Serve replica."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from app.main import create_app
+from app.services import build_services
+from app.settings import Settings
+from deployments.backend import ServeBackend
+from deployments.catalog import WatchedCatalog
+
+
+@serve.deployment(
+    name="Gateway",
+    # A replica's streams may be long; it is only ever stopped when the whole application is.
+    graceful_shutdown_timeout_s=20,
+    graceful_shutdown_wait_loop_s=0.5,
+    health_check_period_s=5,
+    # The gateway logs every request itself, with what Serve cannot know.
+    logging_config={"enable_access_log": False},
+    ray_actor_options={"num_cpus": 0.1},
+)
+@serve.ingress()  # pyright: ignore[reportUntypedClassDecorator]
+class Gateway:
+    """One gateway process.
+
+    Args:
+        settings: This installation's.
+        manager: Says which models there are and how they do.
+        database: Knows the embedded database's address; None where the settings name a MongoDB.
+    """
+
+    def __init__(
+        self, settings: Settings, manager: DeploymentHandle[Any], database: DeploymentHandle[Any] | None
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._catalog = WatchedCatalog(manager)
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        if self._settings.mongodb_uri is not None:
+            uri = self._settings.mongodb_uri.get_secret_value()
+        else:
+            assert self._database is not None
+            uri = await self._database.uri.remote()
+        await self._catalog.start()
+        return create_app(build_services(self._settings, uri, self._catalog, ServeBackend()))
+
+    async def __del__(self) -> None:
+        await self._catalog.stop()

@@ -1,0 +1,46 @@
+"""``serve run deployments.main:build``: the whole service on a running Ray cluster.
+
+No ``from __future__ import annotations`` here: Serve reads the builder's annotation to validate its arguments, and an
+annotation that is a string is silently not validated. Importing this module does nothing; building reads the settings
+and the model files.
+"""
+
+from pathlib import Path
+
+from app.services.model_files import load_models
+from pydantic import BaseModel, ConfigDict, Field
+from ray.serve import Application
+
+from app.services.bootstrap import with_secret
+from app.settings import Settings
+from deployments.database import EmbeddedDatabase
+from deployments.gateway import Gateway
+from deployments.manager import ModelManager
+
+
+class AppArgs(BaseModel):
+    """What ``serve run`` takes as ``key=value``; what is left out comes from the environment (see app.settings)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    models: str | None = Field(default=None, description="Folder of model YAML files, or files split by commas.")
+    state_dir: Path | None = Field(default=None, description="Database files, weights, the first API key.")
+    gateway_replicas: int | None = Field(default=None, ge=1, description="Gateway processes.")
+    anonymous_inference: bool | None = Field(default=None, description="Whether callers need no key.")
+
+
+def build(args: AppArgs) -> Application:
+    """The gateway application: the gateway, the manager that brings up the models, and the embedded database.
+
+    Raises:
+        SettingsError: A setting is unknown or wrong.
+        ModelFileError: A model file is wrong; the message names file, line and field.
+    """
+    settings = with_secret(Settings.load(**args.model_dump()))
+    specs = load_models(settings.models)
+    manager = ModelManager.bind([spec.model_dump(mode="json") for spec in specs], str(settings.state_dir.resolve()))
+    database = EmbeddedDatabase.bind(str(settings.state_dir.resolve())) if settings.mongodb_uri is None else None
+    gateway = Gateway.options(
+        num_replicas=settings.gateway_replicas, max_ongoing_requests=settings.gateway_max_ongoing_requests
+    )
+    return gateway.bind(settings, manager, database)

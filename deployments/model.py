@@ -1,0 +1,137 @@
+"""A model's replica: owns an engine, and answers for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
+
+from app.domain.model_spec import ModelSpec
+from app.services.backend import EngineRequest
+from app.services.inprocess import engine_call
+from deployments.engines.base import Engine, EngineDead, EngineLoad
+from deployments.engines.factory import create_engine
+from deployments.reply import ReplyHead
+from deployments.reporter import Reporter
+from deployments.weights import fetch
+
+logger = logging.getLogger("manta")
+
+WATCH_S = 0.25
+LAST_WORDS_S = 1.0
+
+
+@serve.deployment(health_check_period_s=2, health_check_timeout_s=30, logging_config={"enable_access_log": False})
+class ModelReplica:
+    """One replica of one model.
+
+    Args:
+        spec: The model, as plain values.
+        state_dir: Where weights are kept on this node.
+        manager_app: The application whose manager hears of the start.
+    """
+
+    async def __init__(self, spec: dict[str, Any], state_dir: str, manager_app: str) -> None:
+        self._spec = ModelSpec.model_validate(spec)
+        reporter = Reporter(self._spec, manager_app)
+        started = time.monotonic()
+        try:
+            weights = await self._fetch(Path(state_dir), reporter)
+            self._engine: Engine = create_engine(self._spec, weights)
+            await self._engine.start(reporter)
+        except Exception as error:
+            await reporter.failed(str(error) or type(error).__name__)
+            raise
+        self._app = self._engine.app()
+        self._replica_id = serve.get_replica_context().replica_id.unique_id
+        self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
+        await reporter.ready(self._engine.max_model_len, time.monotonic() - started)
+
+    async def infer(self, request: EngineRequest) -> AsyncIterator[str | ReplyHead | bytes]:
+        """Run one request: see ``deployments.reply`` for what comes.
+
+        Closing the iterator stops the engine's work.
+
+        Raises:
+            EngineDead: The engine died before it answered anything.
+        """
+        yield self._replica_id
+        call = engine_call(self._app, request)
+        try:
+            await call.start()
+            yield ReplyHead(call.status, call.content_type, await call.read())
+            while chunk := await call.read():
+                yield chunk
+        finally:
+            await call.aclose()
+
+    async def load(self) -> EngineLoad:
+        """The engine's own counters."""
+        return await self._engine.load()
+
+    async def check_health(self) -> None:
+        """Return if the engine works."""
+        await self._engine.check_health()
+
+    async def __del__(self) -> None:
+        if watch := getattr(self, "_watch", None):
+            watch.cancel()
+        if engine := getattr(self, "_engine", None):
+            await engine.stop()
+
+    async def _fetch(self, state_dir: Path, reporter: Reporter) -> str | None:
+        if self._spec.source is None:
+            return None
+        reporter("fetching", None, None)
+        report = reporter.threadsafe("fetching")
+        return await asyncio.to_thread(fetch, self._spec.source, state_dir / "weights", report)
+
+    async def _watch_engine(self) -> None:
+        # A replica without its engine must not take another request: Serve would notice after three failed health
+        # checks, its own end it notices at once. Streams get a moment to tell their callers.
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                await self._engine.check_health()
+            except EngineDead as error:
+                logger.error("the engine of %s died: %s; replacing this replica", self._spec.id, error)
+                await asyncio.sleep(LAST_WORDS_S)
+                os._exit(1)
+
+
+def application(spec: ModelSpec, state_dir: str, manager_app: str) -> Application:
+    """The model's Serve application."""
+    scaling, resources, limits = spec.autoscaling, spec.resources, spec.limits
+    options: dict[str, Any] = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
+    if resources.memory_gb is not None:
+        options["memory"] = int(resources.memory_gb * 1024**3)
+    if resources.accelerator_type is not None:
+        options["accelerator_type"] = resources.accelerator_type
+    if resources.env:
+        options["runtime_env"] = {"env_vars": resources.env}
+    deployment = ModelReplica.options(
+        name=spec.deployment_name,
+        max_ongoing_requests=limits.max_ongoing_requests,
+        max_queued_requests=limits.max_queued_requests,
+        max_constructor_retry_count=2,
+        graceful_shutdown_timeout_s=limits.request_timeout_s,
+        graceful_shutdown_wait_loop_s=0.5,
+        ray_actor_options=options,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=scaling.min_replicas,
+            max_replicas=scaling.max_replicas,
+            target_ongoing_requests=scaling.target_ongoing_requests,
+            upscale_delay_s=scaling.upscale_delay_s,
+            downscale_delay_s=scaling.downscale_delay_s,
+            downscale_to_zero_delay_s=scaling.downscale_to_zero_delay_s,
+        ),
+    )
+    return deployment.bind(spec.model_dump(mode="json"), state_dir, manager_app)
