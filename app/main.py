@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from app import openapi
 from app.error_handlers import add_error_handlers
 from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.request_context import RequestContextMiddleware
@@ -24,7 +25,7 @@ def create_app(services: Services) -> FastAPI:
     """The gateway over these services. Runs under any ASGI server."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         # Not awaited: the gateway answers, with 503 where it must, while the database is still on its way.
         preparing = asyncio.create_task(bootstrap(services))
         try:
@@ -65,4 +66,5 @@ def create_app(services: Services) -> FastAPI:
             app.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     app.include_router(docs.router)
     app.mount(docs.ASSETS_PATH, docs.assets())
+    openapi.describe(app, inference.BODIES)
     return app

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from app.errors import ApiError
-
-BODY = "x-manta-body"
-"""Where an operation keeps its body's model until the description is made."""
 
 REF = "#/components/schemas/{model}"
 ERROR_SCHEMA = {
@@ -40,33 +38,27 @@ SECURITY_SCHEMES = {
 def request_body(model: type[BaseModel]) -> dict[str, Any]:
     """What an endpoint that parses its own body says of it: for ``openapi_extra``."""
     schema = {"$ref": REF.format(model=model.__name__)}
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        BODY: model,
-    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def describe(app: FastAPI) -> None:
-    """Make ``app`` publish its whole description."""
+def describe(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:
+    """Make ``app`` publish its whole description, ``bodies`` being the models that ``request_body`` named."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _complete(generate())
+            app.openapi_schema = _complete(generate(), bodies)
         return app.openapi_schema
 
     app.openapi = openapi
 
 
-def _complete(document: dict[str, Any]) -> dict[str, Any]:
+def _complete(document: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     operations = [operation for path in document["paths"].values() for operation in path.values()]
-    bodies: set[type[BaseModel]] = {
-        operation.pop("x-manta-body") for operation in operations if "x-manta-body" in operation
-    }
-    inputs = [(body, "validation") for body in sorted(bodies, key=lambda body: body.__name__)]
-    _, definitions = models_json_schema(inputs, ref_template=REF)  # type: ignore[arg-type]
+    inputs: list[tuple[type[BaseModel], JsonSchemaMode]] = [(body, "validation") for body in bodies]
+    _, definitions = models_json_schema(inputs, ref_template=REF)
     schemas.update(definitions.get("$defs", {}))
     schemas["Error"] = ERROR_SCHEMA
     for name in ("HTTPValidationError", "ValidationError"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +16,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 PREFIX = "MANTA_"
 ROOT = Path(__file__).resolve().parent.parent
 """The project's root: what relative defaults hang on."""
+
+RequestExtra = Literal[
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "ignore_eos",
+    "min_tokens",
+    "skip_special_tokens",
+    "include_stop_str_in_output",
+]
+"""The sampling parameters beyond OpenAI's that can be allowed; ``app.schemas.extras`` has their bounds."""
 
 
 class SettingsError(Exception):
@@ -30,6 +41,7 @@ class Settings(BaseSettings):
     # where things are
     models: str = Field(default="configs/models", description="Folder of model YAML files, or files split by commas.")
     state_dir: Path = Field(default=ROOT / ".manta", description="Database files, weights, logs, the first API key.")
+    weights_dir: Path | None = Field(default=None, description="Where weights are kept. None: <state_dir>/weights.")
     mongodb_uri: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("mongodb_uri", "MANTA_MONGODB_URI", "MONGODB_URI"),
@@ -57,9 +69,19 @@ class Settings(BaseSettings):
         default=10, ge=0, le=10, description="How long a checked key is trusted: the bound on revocation, in seconds."
     )
 
+    request_extras: list[RequestExtra] = Field(
+        default=list(get_args(RequestExtra)),
+        description="Sampling parameters beyond OpenAI's that callers may use, as a JSON list; [] for none.",
+    )
+
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")
+
+    @property
+    def weights(self) -> Path:
+        """The folder that weights are kept in."""
+        return (self.weights_dir or self.state_dir / "weights").resolve()
 
     def secret(self) -> bytes:
         """The secret that API keys' digests hang on.

@@ -38,7 +38,7 @@ def build(args: AppArgs) -> Application:
     """
     settings = with_secret(Settings.load(**args.model_dump()))
     specs = load_models(settings.models)
-    manager = ModelManager.bind([spec.model_dump(mode="json") for spec in specs], str(settings.state_dir.resolve()))
+    manager = ModelManager.bind([spec.model_dump(mode="json") for spec in specs], str(settings.weights))
     database = EmbeddedDatabase.bind(str(settings.state_dir.resolve())) if settings.mongodb_uri is None else None
     gateway = Gateway.options(
         num_replicas=settings.gateway_replicas, max_ongoing_requests=settings.gateway_max_ongoing_requests

@@ -44,14 +44,14 @@ class ModelManager:
 
     Args:
         specs: The models there should be, as plain values.
-        state_dir: Handed to the replicas, for their weights.
+        weights_dir: Where replicas keep their weights, on whatever node they are.
     """
 
-    def __init__(self, specs: list[dict[str, Any]], state_dir: str) -> None:
+    def __init__(self, specs: list[dict[str, Any]], weights_dir: str) -> None:
         now = int(time.time())
         self._specs = {spec.id: spec for spec in map(ModelSpec.model_validate, specs)}
         self._entries = {id_: CatalogEntry(spec, created=now) for id_, spec in self._specs.items()}
-        self._state_dir = state_dir
+        self._weights_dir = weights_dir
         self._reports: dict[str, PhaseReport] = {}
         self._deploying: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, str] = {}
@@ -103,7 +103,7 @@ class ModelManager:
 
     async def _deploy(self, spec: ModelSpec) -> None:
         app_name = serve.get_replica_context().app_name
-        target = application(spec, self._state_dir, app_name)
+        target = application(spec, self._weights_dir, app_name)
         try:
             run = RunTarget(target, name=spec.app_name, route_prefix=None)
             await asyncio.to_thread(

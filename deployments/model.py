@@ -35,16 +35,16 @@ class ModelReplica:
 
     Args:
         spec: The model, as plain values.
-        state_dir: Where weights are kept on this node.
+        weights_dir: Where weights are kept on this node.
         manager_app: The application whose manager hears of the start.
     """
 
-    async def __init__(self, spec: dict[str, Any], state_dir: str, manager_app: str) -> None:
+    async def __init__(self, spec: dict[str, Any], weights_dir: str, manager_app: str) -> None:
         self._spec = ModelSpec.model_validate(spec)
         reporter = Reporter(self._spec, manager_app)
         started = time.monotonic()
         try:
-            weights = await self._fetch(Path(state_dir), reporter)
+            weights = await self._fetch(Path(weights_dir), reporter)
             self._engine: Engine = create_engine(self._spec, weights)
             await self._engine.start(reporter)
         except Exception as error:
@@ -87,12 +87,12 @@ class ModelReplica:
         if engine := getattr(self, "_engine", None):
             await engine.stop()
 
-    async def _fetch(self, state_dir: Path, reporter: Reporter) -> str | None:
+    async def _fetch(self, weights_dir: Path, reporter: Reporter) -> str | None:
         if self._spec.source is None:
             return None
         reporter("fetching", None, None)
         report = reporter.threadsafe("fetching")
-        return await asyncio.to_thread(fetch, self._spec.source, state_dir / "weights", report)
+        return await asyncio.to_thread(fetch, self._spec.source, weights_dir, report)
 
     async def _watch_engine(self) -> None:
         # A replica without its engine must not take another request: Serve would notice after three failed health
@@ -107,7 +107,7 @@ class ModelReplica:
                 os._exit(1)
 
 
-def application(spec: ModelSpec, state_dir: str, manager_app: str) -> Application:
+def application(spec: ModelSpec, weights_dir: str, manager_app: str) -> Application:
     """The model's Serve application."""
     scaling, resources, limits = spec.autoscaling, spec.resources, spec.limits
     options: dict[str, Any] = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
@@ -134,4 +134,4 @@ def application(spec: ModelSpec, state_dir: str, manager_app: str) -> Applicatio
             downscale_to_zero_delay_s=scaling.downscale_to_zero_delay_s,
         ),
     )
-    return deployment.bind(spec.model_dump(mode="json"), state_dir, manager_app)
+    return deployment.bind(spec.model_dump(mode="json"), weights_dir, manager_app)

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from app.openapi import request_body
 from app.routers.dependencies import JsonBody, ServicesDep, Writer
 from app.schemas import anthropic, chat, completions, embeddings, rerank, score, tokenize
-from app.schemas.common import ParsedRequest, merge_query
+from app.schemas.query import merge_query
+from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.inference import Route, infer
 
@@ -21,10 +22,23 @@ DETOKENIZE = Route("/detokenize", None)
 RERANK = Route("/rerank", "rerank")
 SCORE = Route("/score", "score")
 
+BODIES = (
+    chat.ChatRequest,
+    completions.CompletionRequest,
+    embeddings.EmbeddingRequest,
+    anthropic.MessagesRequest,
+    anthropic.CountTokensRequest,
+    tokenize.TokenizeRequest,
+    tokenize.DetokenizeRequest,
+    rerank.RerankRequest,
+    score.ScoreRequest,
+)
+"""What the endpoints below take, for the API's description."""
+
 router = APIRouter()
 
 
-@router.post("/chat/completions", tags=["Chat"], openapi_extra=request_body(chat.ChatCompletionRequest))
+@router.post("/chat/completions", tags=["Chat"], openapi_extra=request_body(chat.ChatRequest))
 async def create_chat_completion(request: Request, services: ServicesDep, caller: Writer, body: JsonBody) -> Response:
     """Answer a conversation; with `stream`, as server-sent events."""
     merged = merge_query(body, request.query_params)

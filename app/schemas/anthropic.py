@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from app.errors import InvalidRequest
 from app.schemas.anthropic_content import AnthropicMessages, AnthropicToolChoice, AnthropicTools, SystemText
-from app.schemas.common import INT32_MAX, MAX_STOPS, NonEmpty, Share, Strict, TokenCount, tagged_by
-from app.schemas.request import NO_EXTRAS, ParsedRequest, Request, accept, without
+from app.schemas.common import INT32_MAX, MAX_STOPS, NonEmpty, Share, Strict, TokenCount, example, tagged_by
+from app.schemas.request import ParsedRequest, Request, accept, without
 from app.schemas.tools import JsonSchema, require_tool
 
 IGNORED = frozenset(
@@ -88,7 +88,7 @@ class AnthropicMetadata(Strict):
 class CountTokensRequest(Request):
     """A conversation whose tokens are counted."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = example(_EXAMPLE)
 
     messages: AnthropicMessages = Field(description="The conversation so far, at most 2048 messages.")
     system: SystemText | None = Field(default=None, description="Instructions.")
@@ -105,7 +105,7 @@ class CountTokensRequest(Request):
 class MessagesRequest(CountTokensRequest):
     """A conversation to continue."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE | {"max_tokens": 32}]})
+    model_config = example(_EXAMPLE | {"max_tokens": 32})
 
     max_tokens: TokenCount = Field(description="Most tokens to generate.")
     stop_sequences: Annotated[list[NonEmpty], Field(max_length=MAX_STOPS, fail_fast=True)] | None = Field(
@@ -124,13 +124,13 @@ class MessagesRequest(CountTokensRequest):
     diagnostics: dict[str, Any] | None = Field(default=None, description="Accepted and ignored.")
 
 
-def parse(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS) -> ParsedRequest:
+def parse(body: Mapping[str, Any]) -> ParsedRequest:
     """Check a message request's body and make the engine's payload of it.
 
     Raises:
         InvalidRequest: Something is wrong with it; ``param`` says with what.
     """
-    request, fields = accept(MessagesRequest, body, extras=extras, refused=REFUSED)
+    request, fields = accept(MessagesRequest, body, refused=REFUSED)
     thinking = request.thinking
     if isinstance(thinking, ThinkingEnabled) and thinking.budget_tokens >= request.max_tokens:
         raise InvalidRequest(
@@ -141,13 +141,13 @@ def parse(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS) -> Par
     return ParsedRequest(request.model, payload, stream=bool(request.stream), include_usage=bool(request.stream))
 
 
-def parse_count_tokens(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS) -> ParsedRequest:
+def parse_count_tokens(body: Mapping[str, Any]) -> ParsedRequest:
     """Check a token count's body and make the engine's payload of it.
 
     Raises:
         InvalidRequest: Something is wrong with it; ``param`` says with what.
     """
-    request, fields = accept(CountTokensRequest, body, extras=extras, refused=REFUSED)
+    request, fields = accept(CountTokensRequest, body, refused=REFUSED)
     return ParsedRequest(request.model, _payload(request, fields))
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from app.errors import InvalidRequest, UnsupportedParameter
-from app.schemas.common import MAX_TOOLS, MAX_TOP_LOGPROBS, Metadata, NonEmpty, ReasoningEffort, Strict, TokenCount
+from app.schemas.common import (
+    MAX_TOOLS,
+    MAX_TOP_LOGPROBS,
+    Metadata,
+    NonEmpty,
+    ReasoningEffort,
+    Strict,
+    TokenCount,
+    example,
+)
+from app.schemas.json_body import is_object
 from app.schemas.messages import Messages, Text, for_engine
 from app.schemas.request import NO_EXTRAS, ParsedRequest, accept, exactly_one, without
 from app.schemas.sampling import Sampling, check_min_tokens, finish
@@ -51,15 +61,11 @@ class Prediction(Strict):
 class ChatRequest(Sampling):
     """A conversation to continue."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "smollm2-135m-instruct",
-                    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-                    "max_tokens": 32,
-                }
-            ]
+    model_config = example(
+        {
+            "model": "smollm2-135m-instruct",
+            "messages": [{"role": "user", "content": "What is the capital of France?"}],
+            "max_tokens": 32,
         }
     )
 
@@ -146,6 +152,6 @@ def _tools(fields: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
     if "functions" not in fields and "function_call" not in fields:
         return fields.get("tools", []), fields.get("tool_choice")
     choice = fields.get("function_call")
-    if isinstance(choice, dict):
+    if is_object(choice):
         choice = {"type": "function", "function": choice}
     return [{"type": "function", "function": function} for function in fields.get("functions", [])], choice

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from app.schemas.json_body import INT64_MAX, INT64_MIN
+from app.schemas.json_body import INT64_MAX, INT64_MIN, is_array, is_object
 from app.schemas.problem import TAG, shown, unknown_field, wrong
 
 MAX_MESSAGES = 2048
@@ -47,23 +47,27 @@ class Strict(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _stop_at_first_unknown(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return cast("Any", value)
-        fields = cast("dict[str, Any]", value)
-        kind = fields.get("type")
+        if not is_object(value):
+            return value
+        kind = value.get("type")
         if cls.supported and isinstance(kind, str) and kind != cls.supported:
             sentence = f"must be {cls.supported!r}: {shown(kind)} is not supported here"
             raise wrong(sentence, field="type", unsupported=True)
-        if not cls.known.issuperset(fields):
-            raise unknown_field(next(name for name in fields if name not in cls.known), cls.known)
-        return fields
+        if not cls.known.issuperset(value):
+            raise unknown_field(next(name for name in value if name not in cls.known), cls.known)
+        return value
+
+
+def example(body: dict[str, Any]) -> ConfigDict:
+    """The part of a model's configuration that shows a body in the API reference."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
 
 
 def tagged_by(key: str) -> Callable[[Any], str | None]:
     """A discriminator that reads a field, such as ``type``."""
 
     def tag(value: Any) -> str | None:
-        name: Any = cast("dict[str, Any]", value).get(key) if isinstance(value, dict) else None
+        name = value.get(key) if is_object(value) else None
         return TAG + name if isinstance(name, str) else None
 
     return tag
@@ -71,45 +75,48 @@ def tagged_by(key: str) -> Callable[[Any], str | None]:
 
 def kind_of(value: Any) -> str | None:
     """A discriminator for unions of a string, an array and an object."""
-    return _KINDS.get(type(value))
-
-
-_KINDS: dict[type, str] = {str: "~string", list: "~array", dict: "~object"}
+    if isinstance(value, str):
+        return "~string"
+    if is_array(value):
+        return "~array"
+    return "~object" if is_object(value) else None
 
 
 def kind_of_input(value: Any) -> str | None:
-    """A discriminator for text or tokens, one or many: the first item tells which."""
-    if isinstance(value, list) and value:
-        return {str: "~strings", int: "~tokens", list: "~token_lists"}.get(type(cast("list[Any]", value)[0]))
-    return "~string" if isinstance(value, str) else None
+    """A discriminator for text or token ids, one or many: the first item tells which."""
+    if isinstance(value, str):
+        return "~string"
+    if not is_array(value) or not value:
+        return None
+    if isinstance(value[0], int):
+        return "~tokens"
+    return "~token_lists" if is_array(value[0]) else "~strings"
 
 
 def _metadata(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return cast("Any", value)
-    pairs = cast("dict[str, Any]", value)
-    if len(pairs) > MAX_METADATA_PAIRS:
-        raise wrong(f"may have at most {MAX_METADATA_PAIRS} pairs, not {len(pairs)}")
-    for key, text in pairs.items():
+    if not is_object(value):
+        return value
+    if len(value) > MAX_METADATA_PAIRS:
+        raise wrong(f"may have at most {MAX_METADATA_PAIRS} pairs, not {len(value)}")
+    for key, text in value.items():
         if len(key) > 64:
             raise wrong("may have keys of at most 64 characters")
         if not isinstance(text, str) or len(text) > 512:
             raise wrong("must be a string of at most 512 characters", field=key)
-    return pairs
+    return value
 
 
 def _logit_bias(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return cast("Any", value)
-    biases = cast("dict[str, Any]", value)
-    if len(biases) > MAX_LOGIT_BIASES:
-        raise wrong(f"may have at most {MAX_LOGIT_BIASES} entries, not {len(biases)}")
-    for token, bias in biases.items():
+    if not is_object(value):
+        return value
+    if len(value) > MAX_LOGIT_BIASES:
+        raise wrong(f"may have at most {MAX_LOGIT_BIASES} entries, not {len(value)}")
+    for token, bias in value.items():
         if not re.fullmatch(r"[0-9]{1,7}", token):
             raise wrong(f"must have token ids as keys, not {shown(token)}")
         if isinstance(bias, bool) or not isinstance(bias, (int, float)) or not -100 <= bias <= 100:
             raise wrong("must be a number from -100 to 100", field=token)
-    return biases
+    return value
 
 
 ModelName = Annotated[str, Field(min_length=1, max_length=256)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from app.errors import InvalidRequest, UnsupportedParameter
-from app.schemas.common import INT32_MAX, MAX_TOP_LOGPROBS, NonEmpty, Tokens, kind_of_input
+from app.schemas.common import INT32_MAX, MAX_TOP_LOGPROBS, NonEmpty, Tokens, example, kind_of_input
 from app.schemas.request import NO_EXTRAS, ParsedRequest, accept, without
 from app.schemas.sampling import Sampling, check_min_tokens, finish
 
@@ -33,11 +33,7 @@ Prompt = Annotated[
 class CompletionRequest(Sampling):
     """A text to continue."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "smollm2-135m-instruct", "prompt": "The meaning of life is", "max_tokens": 50}]
-        }
-    )
+    model_config = example({"model": "smollm2-135m-instruct", "prompt": "The meaning of life is", "max_tokens": 50})
 
     prompt: Prompt = Field(description="Text or token ids to continue; up to 16 of them.")
     suffix: str | None = Field(default=None, description="What follows the completion, for models that can insert.")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from app.schemas.common import INT32_MAX, MAX_INPUTS, NonEmpty, Tokens, kind_of_input
-from app.schemas.request import NO_EXTRAS, ParsedRequest, Request, accept, without
+from app.schemas.common import INT32_MAX, MAX_INPUTS, NonEmpty, Tokens, example, kind_of_input
+from app.schemas.request import ParsedRequest, Request, accept, without
 
 IGNORED = frozenset({"user"})
 
@@ -30,11 +30,7 @@ Input = Annotated[
 class EmbeddingRequest(Request):
     """Texts to turn into vectors."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "all-minilm-l6-v2", "input": ["The food was delicious.", "The waiter was kind."]}]
-        }
-    )
+    model_config = example({"model": "all-minilm-l6-v2", "input": ["The food was delicious.", "The waiter was kind."]})
 
     input: Input = Field(description="Text or token ids; up to 2048 of them, none empty.")
     encoding_format: Literal["float", "base64"] | None = Field(default=None, description="Numbers, or packed floats.")
@@ -44,11 +40,11 @@ class EmbeddingRequest(Request):
     user: str | None = Field(default=None, description="Accepted and ignored.")
 
 
-def parse(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS) -> ParsedRequest:
+def parse(body: Mapping[str, Any]) -> ParsedRequest:
     """Check an embedding request's body and make the engine's payload of it.
 
     Raises:
         InvalidRequest: Something is wrong with it; ``param`` says with what.
     """
-    request, fields = accept(EmbeddingRequest, body, extras=extras)
+    request, fields = accept(EmbeddingRequest, body)
     return ParsedRequest(request.model, without(fields, IGNORED))

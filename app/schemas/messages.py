@@ -6,14 +6,14 @@ Content is text only. Pictures, sound and files would make the engine fetch and 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from app.errors import InvalidJson
 from app.schemas.common import MAX_MESSAGES, MAX_TOOLS, NonEmpty, Strict, kind_of, tagged_by
-from app.schemas.json_body import MAX_DEPTH, parse_json
-from app.schemas.problem import TAG, wrong
+from app.schemas.json_body import MAX_DEPTH, TooComplex, is_object, parse_json
+from app.schemas.problem import wrong
 
 _ROLES = "role: 'system', 'developer', 'user', 'assistant', 'tool' or 'function'"
 _CONTENT = "a string or an array of content parts"
@@ -60,12 +60,11 @@ def _arguments(text: str) -> str:
     without arguments. Depth is refused all the same, for engines read arguments with a recursive parser.
     """
     try:
-        value = parse_json(text) if text else {}
-    except InvalidJson as error:
-        if str(MAX_DEPTH) in error.message:
-            raise wrong(f"nests arrays and objects more than {MAX_DEPTH} deep") from None
+        return text if is_object(parse_json(text, long_integers=True)) else "{}"
+    except TooComplex:
+        raise wrong(f"is too complex: at most {MAX_DEPTH} arrays and objects may stand inside each other") from None
+    except InvalidJson:
         return "{}"
-    return text if text and isinstance(value, dict) else "{}"
 
 
 class FunctionCall(Strict):
@@ -142,10 +141,11 @@ class FunctionMessage(Strict):
 
 
 def _role(value: Any) -> str | None:
-    role: Any = cast("dict[str, Any]", value).get("role") if isinstance(value, dict) else None
-    if not isinstance(role, str):
-        return None
-    return "~system" if role == "developer" else TAG + role
+    tag = _tag(value)
+    return "~system" if tag == "~developer" else tag
+
+
+_tag = tagged_by("role")
 
 
 Message = Annotated[

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from app.errors import InvalidRequest, UnsupportedParameter
-from app.schemas.json_body import json_type
+from app.schemas.json_body import is_array, is_object, json_type
 
 TAG = "~"
 
@@ -59,7 +59,7 @@ def refusal(error: ValidationError) -> InvalidRequest:
 
 def shown(value: object) -> str:
     """A value as JSON, short enough for a message."""
-    if isinstance(value, (dict, list)):
+    if is_object(value) or is_array(value):
         return json_type(value)
     text = msgspec.json.encode(value[:_SHOWN] if isinstance(value, str) else value).decode()
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
@@ -79,7 +79,7 @@ def _below(details: ErrorDetails) -> tuple[str | int, ...]:
     """What the location of an error lacks: the field of our own errors, the discriminator of pydantic's."""
     if details["type"] in ("wrong", "unknown"):
         return (details.get("ctx", {})["field"],)
-    if details["type"] in ("choice", "unsupported_choice") and isinstance(details["input"], dict):
+    if details["type"] in ("choice", "unsupported_choice") and is_object(details["input"]):
         return (details["msg"].partition(": ")[0],)
     return ()
 
@@ -92,14 +92,13 @@ def _is_unsupported(details: ErrorDetails) -> bool:
 
 def _choice(details: ErrorDetails) -> object:
     key = details["msg"].partition(": ")[0]
-    value: Any = details["input"]
-    return value.get(key) if isinstance(value, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return details["input"].get(key) if is_object(details["input"]) else None
 
 
 def _choice_sentence(details: ErrorDetails) -> str:
     """For unions told apart by a field; their message is ``field: choices``."""
     key, _, choices = details["msg"].partition(": ")
-    if not isinstance(details["input"], dict):
+    if not is_object(details["input"]):
         return f"must be an object with `{key}`, not {json_type(details['input'])}"
     if (choice := _choice(details)) is None:
         return f"is required: {choices}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from app.schemas.common import INT32_MAX, MAX_INPUTS, NonEmpty
-from app.schemas.request import NO_EXTRAS, ParsedRequest, Request, accept, without
+from app.schemas.common import INT32_MAX, MAX_INPUTS, NonEmpty, example
+from app.schemas.request import ParsedRequest, Request, accept, without
 
 IGNORED = frozenset({"return_documents", "user"})
 
@@ -16,16 +16,12 @@ IGNORED = frozenset({"return_documents", "user"})
 class RerankRequest(Request):
     """A query, and the documents to order by it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "all-minilm-l6-v2",
-                    "query": "What is the capital of France?",
-                    "documents": ["Paris is the capital of France.", "Bread is baked."],
-                    "top_n": 1,
-                }
-            ]
+    model_config = example(
+        {
+            "model": "all-minilm-l6-v2",
+            "query": "What is the capital of France?",
+            "documents": ["Paris is the capital of France.", "Bread is baked."],
+            "top_n": 1,
         }
     )
 
@@ -43,11 +39,11 @@ class RerankRequest(Request):
     user: str | None = Field(default=None, description="Accepted and ignored.")
 
 
-def parse(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS) -> ParsedRequest:
+def parse(body: Mapping[str, Any]) -> ParsedRequest:
     """Check a rerank request's body and make the engine's payload of it.
 
     Raises:
         InvalidRequest: Something is wrong with it; ``param`` says with what.
     """
-    request, fields = accept(RerankRequest, body, extras=extras)
+    request, fields = accept(RerankRequest, body)
     return ParsedRequest(request.model, without(fields, IGNORED))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from app.errors import InvalidRequest
-from app.schemas.common import MAX_INPUTS, NonEmpty, kind_of
-from app.schemas.request import NO_EXTRAS, ParsedRequest, Request, accept, without
+from app.schemas.common import MAX_INPUTS, NonEmpty, example, kind_of
+from app.schemas.request import ParsedRequest, Request, accept, without
 
 IGNORED = frozenset({"user"})
 
@@ -25,15 +25,11 @@ Texts = Annotated[
 class ScoreRequest(Request):
     """One text against many, or as many against as many."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": "all-minilm-l6-v2",
-                    "text_1": "What is the capital of France?",
-                    "text_2": ["Paris is the capital of France.", "Bread is baked."],
-                }
-            ]
+    model_config = example(
+        {
+            "model": "all-minilm-l6-v2",
+            "text_1": "What is the capital of France?",
+            "text_2": ["Paris is the capital of France.", "Bread is baked."],
         }
     )
 
@@ -44,22 +40,24 @@ class ScoreRequest(Request):
     user: str | None = Field(default=None, description="Accepted and ignored.")
 
 
-def parse(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS) -> ParsedRequest:
+def parse(body: Mapping[str, Any]) -> ParsedRequest:
     """Check a score request's body and make the engine's payload of it.
 
     Raises:
         InvalidRequest: Something is wrong with it; ``param`` says with what.
     """
-    request, fields = accept(ScoreRequest, body, extras=extras)
+    request, fields = accept(ScoreRequest, body)
     first, second = _pair(fields)
-    left, right = fields[first], fields[second]
-    lefts = len(left) if isinstance(left, list) else 1
-    rights = len(right) if isinstance(right, list) else 1
+    lefts, rights = _count(fields[first]), _count(fields[second])
     if lefts not in (1, rights):
         raise InvalidRequest(
             f"`{first}` must hold one text or as many as `{second}` ({rights}), not {lefts}.", param=first
         )
     return ParsedRequest(request.model, without(fields, IGNORED))
+
+
+def _count(texts: str | list[str]) -> int:
+    return 1 if isinstance(texts, str) else len(texts)
 
 
 def _pair(fields: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from app.errors import InvalidRequest
 from app.schemas.common import MAX_TOOLS, Strict, ToolName, kind_of, tagged_by
-from app.schemas.json_body import too_deep
+from app.schemas.json_body import is_object, too_deep
 from app.schemas.problem import wrong
 
 MAX_SCHEMA_BYTES = 32 * 1024
@@ -112,8 +112,6 @@ FunctionChoice = Annotated[
 class NamedSchema(Strict):
     """The schema of a structured answer."""
 
-    model_config = ConfigDict(populate_by_name=False)
-
     name: ToolName
     description: str | None = None
     schema_: JsonSchema = Field(alias="schema", description="JSON Schema of the answer, at most 32 KB.")
@@ -165,7 +163,7 @@ def choose_tools(tools: list[dict[str, Any]], choice: Any) -> tuple[list[dict[st
         if choice in (None, "none", "auto"):
             return [], None
         raise InvalidRequest("`tool_choice` demands a call, but there are no `tools`.", param="tool_choice")
-    if not isinstance(choice, dict):
+    if not is_object(choice):
         return tools, choice
     names = {tool["function"]["name"] for tool in tools}
     if "function" in choice:

@@ -24,6 +24,7 @@ class Services:
     database: Database
     credentials: Credentials
     authenticator: Authenticator
+    request_extras: frozenset[str]
 
 
 def build_services(settings: Settings, mongodb_uri: str, catalog: CatalogSource, backend: ModelBackend) -> Services:
@@ -51,4 +52,5 @@ def build_services(settings: Settings, mongodb_uri: str, catalog: CatalogSource,
             cache_s=settings.principal_cache_s,
             anonymous_inference=settings.anonymous_inference,
         ),
+        request_extras=frozenset(settings.request_extras),
     )

@@ -10,7 +10,7 @@ import msgspec
 
 from app.domain.model_spec import Capability, ModelSpec
 from app.errors import InvalidRequest, ModelFailed, ServiceUnavailable
-from app.schemas.common import ParsedRequest
+from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.backend import EngineRequest, EngineResponse
 from app.services.catalog import CatalogEntry

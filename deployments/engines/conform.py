@@ -29,6 +29,10 @@ _NO_FINGERPRINT = "unknown"
 _MAX_MESSAGE = 1000
 _TOO_LONG = re.compile(r"maximum context length|cannot be greater than max_model_len|exceeds .{0,40}max_model_len")
 _VALUE_SUFFIX = re.compile(r" \((?:parameter=[^)]*|value=).*\)\Z", re.DOTALL)
+_PYDANTIC = re.compile(
+    r"\A\d+ validation errors? for [^\n]*\n(?P<place>[^\n]+)\n\s+(?P<complaint>[^\n]+?)(?: \[type=|\n|\Z)"
+)
+_TYPE_NAME = re.compile(r"(?:^|\.)[A-Z]\w*")
 _PATH = re.compile(r"(?<![\w/])(?:/[\w.~+-]+){2,}")
 
 
@@ -42,16 +46,19 @@ def answer(path: str, body: Json) -> Json:
     return _SHAPES[path](body)
 
 
-def error(status: int, body: Mapping[str, Any]) -> ApiError:
-    """The error that an engine's error body stands for; what is ours already keeps its words.
+def error(path: str, status: int, body: Mapping[str, Any]) -> ApiError:
+    """The error that an engine's error body stands for.
 
     Args:
+        path: The route that was asked.
         status: The HTTP status that the engine gave.
         body: ``{"error": {"message", "type", "param", "code": <int>}}``, or Anthropic's form of it.
     """
     detail: Mapping[str, Any] = body.get("error") or {}
     message = clean(str(detail.get("message") or ""))
     param = detail.get("param")
+    if param in ("input_text", "input_tokens"):
+        param = _INPUTS.get(path)
     if status == 404:
         kind = ModelNotFound if "model" in message else NotFound
         return kind(message or "There is no such resource.", param=param)
@@ -89,8 +96,10 @@ def invalid_body(errors: Sequence[Any], body: Any) -> ApiError:
 
 
 def clean(message: str) -> str:
-    """An engine's message without what no caller should see: paths, and the values it repeats."""
+    """An engine's message without what no caller should see: paths, values repeated, pydantic's own account."""
     message = _VALUE_SUFFIX.sub("", message.strip())
+    if found := _PYDANTIC.match(message):
+        message = f"{_TYPE_NAME.sub('', found['place']).strip('.')}: {found['complaint']}"
     message = _PATH.sub("a file of the model", message.replace("<path>", "a file of the model"))
     return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "..."
 
@@ -213,6 +222,15 @@ def _token_count(body: Json) -> Json:
 def _present(source: Mapping[str, Any], *names: str) -> Json:
     return {name: value for name in names if (value := source.get(name)) is not None}
 
+
+_INPUTS: Mapping[str, str] = {
+    "/v1/chat/completions": "messages",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "messages",
+    "/v1/completions": "prompt",
+    "/v1/embeddings": "input",
+}
+"""Where the text stands that an engine only knows as its input."""
 
 _SHAPES: Mapping[str, Callable[[Json], Json]] = {
     "/v1/chat/completions": _chat,

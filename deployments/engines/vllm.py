@@ -17,7 +17,7 @@ import os
 import signal
 import threading
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -36,7 +36,7 @@ from app.services.asgi_call import ASGIApp, AsgiCall
 from deployments.engines import conform
 from deployments.engines.base import ROUTES, EngineDead, EngineLoad, Report
 from deployments.engines.vllm_app import CALL, EngineApp
-from deployments.engines.vllm_args import check_weights, prepare_environment, split, with_defaults
+from deployments.engines.vllm_args import check_weights, forbid_compilation, prepare_environment, split, with_defaults
 from deployments.engines.vllm_failures import explain
 
 logger = logging.getLogger("manta")
@@ -154,7 +154,10 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         names = ([each.name for each in fields(AsyncEngineArgs)], [each.name for each in fields(FrontendArgs)])
-        engine, frontend = with_defaults(*split(self._spec, *names), cpu=current_platform.is_cpu())
+        cpu = current_platform.is_cpu()
+        engine, frontend = with_defaults(*split(self._spec, *names), cpu=cpu)
+        if cpu and engine["enforce_eager"]:
+            forbid_compilation()
         engine_args = AsyncEngineArgs(model=self._weights, served_model_name=[self._spec.id], **engine)
         frontend_args = FrontendArgs(**frontend)
         args = Namespace(**(vars(frontend_args) | vars(engine_args)))
@@ -284,8 +287,8 @@ def _named_by_caller(original: Callable[..., str]) -> Callable[..., str]:
 def _told_to_call(original: Callable[..., str]) -> Callable[..., str]:
     def create_streaming_error_response(*args: Any, **kwargs: Any) -> str:
         event = original(*args, **kwargs)
-        body = msgspec.json.decode(event)
-        CALL.get().error = conform.error(body["error"]["code"], body)
+        body, call = msgspec.json.decode(event), CALL.get()
+        call.error = conform.error(call.path, body["error"]["code"], body)
         return event
 
     return create_streaming_error_response
@@ -317,7 +320,7 @@ def _conformant_chunks() -> None:
         token_ids: list[int] | None = _unless_null()
 
     class ChatChunk(chat.ChatCompletionStreamResponse):
-        choices: list[ChatChoice]
+        choices: list[ChatChoice]  # pyright: ignore[reportIncompatibleVariableOverride]
         prompt_token_ids: list[int] | None = _unless_null()
         prompt_text: str | None = _unless_null()
         metrics: Any = _unless_null()
@@ -331,7 +334,7 @@ def _conformant_chunks() -> None:
         token_ids: list[int] | None = _unless_null()
 
     class CompletionChunk(completion.CompletionStreamResponse):
-        choices: list[CompletionChoice]
+        choices: list[CompletionChoice]  # pyright: ignore[reportIncompatibleVariableOverride]
         metrics: Any = _unless_null()
 
         def __init__(self, **data: Any) -> None:
@@ -403,7 +406,7 @@ def _count_tokens(llm: Any, counters: Counters) -> None:
 
 
 @contextmanager
-def _watched_children(words: Connection) -> Iterator[None]:
+def _watched_children(words: Connection) -> Generator[None]:
     """While this lasts, engine processes start through ``_run_engine_core``."""
     from vllm.v1.engine.core import EngineCoreProc
 
@@ -456,13 +459,14 @@ def _avoid_amx_attention() -> None:
         return
     from vllm.v1.attention.backends import cpu_attn
 
-    original = cpu_attn._get_attn_isa
+    name = "_get_attn_isa"
+    original = getattr(cpu_attn, name)
 
     def get_attn_isa(*args: Any, **kwargs: Any) -> str:
         isa = original(*args, **kwargs)
         return "vec" if isa == "amx" else isa
 
-    cpu_attn._get_attn_isa = get_attn_isa
+    setattr(cpu_attn, name, get_attn_isa)
 
 
 def _die_with_parent() -> None:

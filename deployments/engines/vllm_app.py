@@ -34,12 +34,14 @@ class Call:
     """One request on its way through vLLM.
 
     Attributes:
+        path: The route.
         model: The name the caller used; answers carry it.
         fingerprint: What answers and chunks state as ``system_fingerprint``.
         error: Set by vLLM's own error seam when a stream breaks.
         gone: The caller left.
     """
 
+    path: str
     model: str | None = None
     fingerprint: str | None = None
     error: ApiError | None = None
@@ -78,15 +80,15 @@ class EngineApp:
         path: str = scope["path"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         model = headers.get(MODEL_HEADER)
-        call = Call(model.decode("latin-1") if model else None, self._fingerprint)
-        answer = _Answer(path, call, receive, send, self._died)
+        call = Call(path, model.decode("latin-1") if model else None, self._fingerprint)
+        answer = _Answer(call, receive, send, self._died)
         if refused := self._refuse(path, scope["method"]):
             await answer.send_error(refused)
             return
         token = CALL.set(call)
         try:
             await self._inner(_inner_scope(scope, headers), answer.receive, answer.send)
-        except Exception as error:  # noqa: BLE001 - whatever vLLM lets out becomes an error of ours
+        except Exception as error:
             answer.broke(error)
         finally:
             CALL.reset(token)
@@ -105,10 +107,7 @@ class EngineApp:
 class _Answer:
     """What vLLM sends for one request, on its way out."""
 
-    def __init__(
-        self, path: str, call: Call, receive: Receive, send: Send, died: Callable[[], EngineDead | None]
-    ) -> None:
-        self._path = path
+    def __init__(self, call: Call, receive: Receive, send: Send, died: Callable[[], EngineDead | None]) -> None:
         self._call = call
         self._receive = receive
         self._send = send
@@ -142,7 +141,7 @@ class _Answer:
     def broke(self, error: Exception) -> None:
         # Starlette answers first and raises afterwards: then the answer says all there is to say.
         if not self._complete and not self._call.gone:
-            logger.error("vLLM failed on %s", self._path, exc_info=error)
+            logger.error("vLLM failed on %s", self._call.path, exc_info=error)
             self._call.error = self._call.error or ServerError(FAILED)
 
     async def finish(self) -> None:
@@ -190,7 +189,7 @@ class _Answer:
         self._ended = True
         error = EngineCrashed("The engine died while working on this request.") if dead is not None else error
         # Anthropic's clients see an error by the event's name; OpenAI's read the data alone.
-        name = b"event: error\n" if self._path == ANTHROPIC else b""
+        name = b"event: error\n" if self._call.path == ANTHROPIC else b""
         await self._send({"type": "http.response.body", "body": name + error.event(), "more_body": False})
 
     async def _send_whole(self) -> None:
@@ -200,10 +199,10 @@ class _Answer:
             raise dead
         try:
             parsed = msgspec.json.decode(body)
-            failure = conform.error(self._status, parsed) if self._status >= 400 else None
-            whole = b"" if failure else msgspec.json.encode(conform.answer(self._path, parsed))
+            failure = conform.error(self._call.path, self._status, parsed) if self._status >= 400 else None
+            whole = b"" if failure else msgspec.json.encode(conform.answer(self._call.path, parsed))
         except (msgspec.MsgspecError, LookupError, TypeError, AttributeError) as error:
-            logger.error("vLLM's answer on %s has an unknown shape", self._path, exc_info=error)
+            logger.error("vLLM's answer on %s has an unknown shape", self._call.path, exc_info=error)
             failure, whole = ServerError("The engine's answer could not be read."), b""
         if failure is not None:
             await self.send_error(failure)

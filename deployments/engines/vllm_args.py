@@ -98,6 +98,15 @@ def prepare_environment(weights: str) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def forbid_compilation() -> None:
+    """Keep an eager engine on a CPU from compiling after all, in the processes that it starts.
+
+    Even then vLLM compiles its sampling, when the first request asks for logprobs: all requests stand still for
+    seconds, and without a C++ compiler the engine dies.
+    """
+    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+
+
 def check_weights(spec: ModelSpec, weights: str) -> None:
     """Look at local weights before vLLM is imported; a hub id is vLLM's to resolve.
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import AsyncIterator
 from uuid import uuid4
 
-import msgspec
-
-from app.errors import ApiError, MethodNotAllowed, NotFound, ServerError
-from app.services.asgi_call import Message, Receive, Scope, Send
+from app.errors import ApiError, EngineCrashed, MethodNotAllowed, NotFound, ServerError
+from app.services.asgi_call import Receive, Scope, Send
 from deployments.engines.base import EngineDead
+from deployments.engines.scripted.asgi import Disconnected, Out, lifespan, read_body, watched
 from deployments.engines.scripted.chat import chat
 from deployments.engines.scripted.completions import complete
-from deployments.engines.scripted.faults import Fault, Faults
+from deployments.engines.scripted.faults import DEATH, Fault, Faults
 from deployments.engines.scripted.messages import count_tokens, messages
 from deployments.engines.scripted.pooling import embeddings, rerank, score
 from deployments.engines.scripted.schedule import Run, Scheduler
@@ -52,7 +48,9 @@ class ScriptedApp:
         die: Makes the engine dead; it may not return.
     """
 
-    def __init__(self, model: str, script: Script, scheduler: Scheduler, faults: Faults, die: Callable[[], None]) -> None:
+    def __init__(
+        self, model: str, script: Script, scheduler: Scheduler, faults: Faults, die: Callable[[], None]
+    ) -> None:
         self._model = model
         self._script = script
         self._scheduler = scheduler
@@ -60,56 +58,61 @@ class ScriptedApp:
         self._die = die
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Raises:
+            EngineDead: The engine died before anything was sent: another replica can take the request.
+        """
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
         if scope["type"] != "http":
             raise RuntimeError(f"the scripted engine speaks HTTP, not {scope['type']}")
-        out = _Out(send)
+        out = Out(send)
+        # Anthropic's clients see an error by the event's name; OpenAI's read the data alone.
+        event = b"error" if scope["path"] == "/v1/messages" else b""
         try:
             await self._answer(scope, receive, out)
-        except _Disconnected:
+        except Disconnected:
             pass
         except EngineDead:
-            # As much of a crash as can be had in a process that lives on: the connection breaks.
-            raise
+            if not out.started:
+                raise
+            await out.fail(EngineCrashed("The engine died while working on this request."), event)
         except ApiError as error:
-            await out.fail(error)
+            await out.fail(error, event)
         except Exception:
-            logger.exception("The scripted engine has a bug.")
-            await out.fail(ServerError("The engine failed on this request."))
+            logger.exception("the scripted engine failed on %s", scope["path"])
+            await out.fail(ServerError("The engine failed while working on this request."), event)
 
-    async def _answer(self, scope: Scope, receive: Receive, out: _Out) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, out: Out) -> None:
         handler = HANDLERS.get(scope["path"])
         if handler is None:
             raise NotFound(f"There is no {scope['path'][:200]} here.")
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['path']} takes POST only.", headers={"Allow": "POST"})
-        job = handler(await _body(receive), self._caller(scope), self._script)
+        job = handler(await read_body(receive), self._caller(scope), self._script)
         if not job.lengths:
-            await out.whole(job)
+            await out.whole(job.body())
             return
         run = Run(self._scheduler, job.lengths)
-        async with _watched(receive, run), run:
+        async with watched(receive, run), run:
             await self._perform(job, run, out)
 
-    async def _perform(self, job: Job, run: Run, out: _Out) -> None:
-        reader = _Whole(run) if job.stream is None else _Streamed(run, job.stream, out)
+    async def _perform(self, job: Job, run: Run, out: Out) -> None:
+        telling = _Whole(job, run, out) if job.stream is None else _Streamed(job.stream, run, out)
         for fault in self._faults.armed(job.prompt, run.longest):
-            await reader.advance(fault.after)
+            await telling.advance(fault.after)
             if fault.strikes():
                 await self._strike(fault, run)
-        await reader.advance(run.longest)
-        if job.stream is None:
-            await out.whole(job)
-        else:
-            await out.stream(job.stream.closing(), last=True)
+        await telling.advance(run.longest)
+        await telling.close()
 
     async def _strike(self, fault: Fault, run: Run) -> None:
         match fault.kind:
             case "die":
                 self._die()
-                raise EngineDead("The scripted engine died, as it was told to.")
+                raise EngineDead(DEATH)
             case "stall":
                 await run.stall()
             case "error":
@@ -120,28 +123,30 @@ class ScriptedApp:
         return Caller(headers.get(b"x-request-id") or uuid4().hex, headers.get(b"x-manta-model") or self._model)
 
 
-class _Disconnected(Exception):
-    """The caller left."""
-
-
 class _Whole:
-    """An answer that is sent at its end."""
+    """An answer that is sent when it is complete."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, job: Job, run: Run, out: Out) -> None:
+        self._job = job
         self._run = run
+        self._out = out
 
     async def advance(self, end: int) -> None:
         await self._run.reach(end)
 
+    async def close(self) -> None:
+        await self._out.whole(self._job.body())
+
 
 class _Streamed:
-    """An answer that is sent as it comes; nothing leaves before the first token, so that failures till then have a status."""
+    """An answer that is sent token by token, once the first is there: what fails before has a status of its own."""
 
-    def __init__(self, run: Run, stream: Stream, out: _Out) -> None:
-        self._run = run
+    def __init__(self, stream: Stream, run: Run, out: Out) -> None:
         self._stream = stream
+        self._run = run
         self._out = out
         self._done = 0
+        self._opening = stream.opening()
 
     async def advance(self, end: int) -> None:
         if not end:
@@ -149,36 +154,11 @@ class _Streamed:
         while self._done < end:
             first, self._done = self._done, min(end, await self._run.due(self._done))
             self._run.hand_over(self._done)
-            await self._out.stream(self._stream.tokens(first, self._done), self._stream.opening if not first else None)
+            await self._out.stream(self._opened(self._stream.tokens(first, self._done)))
 
+    async def close(self) -> None:
+        await self._out.stream(self._opened(self._stream.closing()), last=True)
 
-class _Out:
-    """The response: its head leaves together with its first bytes."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._started = False
-
-    async def whole(self, job: Job) -> None:
-        await self._all(200, msgspec.json.encode(job.body()), {})
-
-    async def stream(self, body: bytes, *, last: bool = False) -> None:
-        if not self._started:
-            await self._start(200, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"})
-        if body or last:
-            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
-
-    async def fail(self, error: ApiError) -> None:
-        if self._started:
-            await self.stream(error.event(), last=True)
-        else:
-            await self._all(error.status, error.json(), error.headers)
-
-    async def _all(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
-        await self._start(status, {"content-type": "application/json", "content-length": str(len(body)), **headers})
-        await self._send({"type": "http.response.body", "body": body})
-
-    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
-        self._started = True
-        fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+    def _opened(self, body: bytes) -> bytes:
+        opening, self._opening = self._opening, b""
+        return opening + body if opening else body

@@ -61,6 +61,7 @@ class ChatReply:
                 "message": self._message(index, answer),
                 "logprobs": self._logprobs(answer),
                 "finish_reason": _finish_reason(answer),
+                **stop_reason(answer),
             }
             for index, answer in enumerate(self._answers)
         ]
@@ -147,6 +148,11 @@ class ChatReply:
 def stops_of(stop: Stops) -> tuple[str, ...]:
     """A request's ``stop``: one text, several, or none."""
     return (stop,) if isinstance(stop, str) else tuple(stop or ())
+
+
+def stop_reason(answer: Answer) -> Json:
+    """The stop text that ended a choice, as vLLM tells it, if one did."""
+    return {} if answer.stop is None else {"stop_reason": answer.stop}
 
 
 def _finish_reason(answer: Answer) -> str:

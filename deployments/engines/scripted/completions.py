@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from deployments.engines.scripted import logprobs, prompt, tokens
-from deployments.engines.scripted.chat import stops_of
+from deployments.engines.scripted.chat import stop_reason, stops_of
 from deployments.engines.scripted.requests import CompletionRequest, Json, parse
 from deployments.engines.scripted.script import Answer, Demand, Script
 from deployments.engines.scripted.wire import DONE, EXTRA, FINGERPRINT, TEXT, Caller, Frames, Job, event, interleaved
@@ -20,9 +20,7 @@ def complete(body: bytes, caller: Caller, script: Script) -> Job:
     request = parse(body, CompletionRequest)
     prompts = prompt.several(request.prompt, "prompt")
     choices = [
-        (text, answer)
-        for text in prompts
-        for answer in script.answers(_demand(request, text), tokens.count(text))
+        (text, answer) for text in prompts for answer in script.answers(_demand(request, text), tokens.count(text))
     ]
     reply = CompletionReply(request, caller, script, choices, prompt.count_all(prompts))
     lengths = [len(answer.pieces) for _, answer in choices]
@@ -55,6 +53,7 @@ class CompletionReply:
                 "text": self._echo(text) + answer.text,
                 "logprobs": self._logprobs([*self._echoed(text), *answer.pieces], 0),
                 "finish_reason": _finish_reason(answer),
+                **stop_reason(answer),
             }
             for index, (text, answer) in enumerate(self._choices)
         ]

@@ -15,6 +15,7 @@ Die = Callable[[], None]
 """Ends the replica. Where it returns (tests), the engine counts as dead all the same."""
 
 EXIT_CODE = 70
+DEATH = "The scripted engine died, as it was told to."
 
 
 def exit_process() -> None:
@@ -53,7 +54,7 @@ class Faults:
 
     def __init__(self, args: ScriptedArgs) -> None:
         die_after = 0 if args.die_before_first_token else args.die_after_tokens
-        wanted = (
+        wanted: tuple[tuple[FaultKind, int | None, str | None, Path | None], ...] = (
             ("die", die_after, args.die_on, args.die_once_file),
             ("error", args.error_after_tokens, args.error_on, None),
             ("stall", args.stall_after_tokens, args.stall_on, None),

@@ -60,7 +60,11 @@ def rerank(body: bytes, caller: Caller, script: Script) -> Job:
         scores = _scores([request.query], documents, script.args.embedding_dimensions)
         order = sorted(range(len(documents)), key=lambda index: -scores[index])
         results = [
-            {"index": index, "document": {"text": documents[index], "multi_modal": None}, "relevance_score": scores[index]}
+            {
+                "index": index,
+                "document": {"text": documents[index]},
+                "relevance_score": scores[index],
+            }
             for index in order[: request.top_n or len(order)]
         ]
         return {"id": f"score-{caller.request_id}", "model": caller.model, "usage": usage, "results": results}

@@ -25,7 +25,20 @@ FORMAT_VALUES = 28
 """How many different values every format has: the days of a February."""
 PATTERN_TRIES = (
     *("text", "Text", "TEXT", "a", "A", "ab", "AB", "abc", "ABC", "A1", "a1", "1", "12", "123", "1234", "12345"),
-    *("123-456", "555-1234", "2026-01-01", "12:00", "1.0", "1.0.0", "#a1b2c3", "a@example.com", "a_b", "a-b", "+1234", ""),
+    *(
+        "123-456",
+        "555-1234",
+        "2026-01-01",
+        "12:00",
+        "1.0",
+        "1.0.0",
+        "#a1b2c3",
+        "a@example.com",
+        "a_b",
+        "a-b",
+        "+1234",
+        "",
+    ),
 )
 """What is tried where a string has to match a pattern."""
 
@@ -77,7 +90,9 @@ def _candidates(schema: Mapping[str, Any], step: float | None, nth: int) -> Iter
     low = max((schema[key] for key in ("minimum", "exclusiveMinimum") if key in schema), default=None)
     high = min((schema[key] for key in ("maximum", "exclusiveMaximum") if key in schema), default=None)
     if step:
-        start = math.ceil(low / step) if low is not None else math.floor(high / step) - nth - 1 if high is not None else 1
+        start = (
+            math.ceil(low / step) if low is not None else math.floor(high / step) - nth - 1 if high is not None else 1
+        )
         yield from ((start + offset) * step for offset in (nth, nth + 1, *range(nth), 0, 1))
         return
     yield 1 + nth

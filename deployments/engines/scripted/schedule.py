@@ -1,7 +1,7 @@
 """Which requests run, which wait, and when each token is due.
 
-Every schedule is absolute: token ``k`` of a request is due ``ttft_s + k / tokens_per_s`` after the request began to run,
-however late its predecessors were. A late stream catches up in one write, as a real engine's does.
+Every schedule is absolute: token ``k`` of a request is due ``ttft_s + k / tokens_per_s`` after the request began to
+run, however late its predecessors were. A late stream catches up in one write, as a real engine's does.
 """
 
 from __future__ import annotations
@@ -135,9 +135,16 @@ class Scheduler:
         self._waiting: deque[tuple[Run, asyncio.Future[None]]] = deque()
         self._room = args.max_num_seqs
         self._generated = 0
+        self._closed: Callable[[], Exception] | None = None
 
     def admit(self, run: Run) -> asyncio.Future[None] | None:
-        """Let the run in; or, if there is no room for it, a future to wait for."""
+        """Let the run in; or, if there is no room for it, a future to wait for.
+
+        Raises:
+            Exception: What ``close`` was given.
+        """
+        if self._closed is not None:
+            raise self._closed()
         if not self._waiting and run.size <= self._room:
             self._enter(run)
             return None
@@ -163,8 +170,9 @@ class Scheduler:
             generated_tokens=self._generated + sum(run.generated() for run in self._runs),
         )
 
-    def interrupt_all(self, error: Callable[[], Exception]) -> None:
-        """End every run, waiting ones too."""
+    def close(self, error: Callable[[], Exception]) -> None:
+        """End every run, waiting ones too, and admit no more."""
+        self._closed = error
         for run in [*self._runs, *(run for run, _ in self._waiting)]:
             run.interrupt(error())
 

@@ -25,12 +25,8 @@ def tokenize(body: bytes, caller: Caller, script: Script) -> Job:
 
     def answer() -> Json:
         ids = tokens.encode(text)
-        return {
-            "count": len(ids),
-            "max_model_len": script.args.max_model_len,
-            "tokens": ids,
-            "token_strs": tokens.pieces(text) if request.return_token_strs else None,
-        }
+        shown = {"token_strs": tokens.pieces(text)} if request.return_token_strs else {}
+        return {"count": len(ids), "max_model_len": script.args.max_model_len, "tokens": ids, **shown}
 
     return Job(answer)
 

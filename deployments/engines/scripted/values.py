@@ -8,7 +8,7 @@ does not find, the request is refused, as no value is better than a wrong one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
@@ -206,39 +206,52 @@ def _is_nested(schema: Schema) -> bool:
     return not ({"const", "enum"} & schema.keys()) and schema.get("type") in (None, "object", "array")
 
 
-def _merge(one: Any, other: Any) -> Schema:
+def _merge(one: Any, other: Any) -> Any:
     """A schema that asks for what both ask for, as far as that is one schema."""
-    if one is True or other is True:
-        return {} if one is other else other if one is True else one
-    if one is False or other is False:
-        raise Unsatisfiable("a part of it allows nothing")
+    if one is True or other is False:
+        return other
+    if other is True or one is False:
+        return one
     merged: dict[str, Any] = dict(one)
     for key, value in other.items():
-        merged[key] = _both(key, merged[key], value) if key in merged and merged[key] != value else value
+        if key in merged and merged[key] != value:
+            if key in UNMERGED:
+                raise Unsatisfiable(f"it asks for two different {key} of one value")
+            merged[key] = MERGED[key](merged[key], value) if key in MERGED else value
+        else:
+            merged[key] = value
     return merged
 
 
-def _both(key: str, one: Any, other: Any) -> Any:
-    """What a keyword has to say for both of its values to be obeyed."""
-    match key:
-        case "properties":
-            return one | {name: _merge(one.get(name, True), part) for name, part in other.items()}
-        case "items" | "additionalProperties":
-            return _merge(one, other)
-        case "required":
-            return [*one, *(name for name in other if name not in one)]
-        case "enum":
-            return [value for value in one if value in other]
-        case "allOf":
-            return [*one, *other]
-        case "type":
-            types = [one] if isinstance(one, str) else list(one)
-            return [type_ for type_ in types if type_ == other or type_ in other]
-        case "minimum" | "exclusiveMinimum" | "minLength" | "minItems" | "minProperties":
-            return max(one, other)
-        case "maximum" | "exclusiveMaximum" | "maxLength" | "maxItems" | "maxProperties":
-            return min(one, other)
-        case "anyOf" | "oneOf" | "$ref" | "const" | "pattern" | "multipleOf":
-            raise Unsatisfiable(f"it asks for two different {key} of one value")
-        case _:
-            return other
+def _merge_properties(one: Schema, other: Schema) -> Schema:
+    return {**one, **{name: _merge(one.get(name, True), part) for name, part in other.items()}}
+
+
+def _union(one: list[Any], other: list[Any]) -> list[Any]:
+    return [*one, *(value for value in other if value not in one)]
+
+
+def _intersection(one: list[Any], other: list[Any]) -> list[Any]:
+    return [value for value in one if value in other]
+
+
+def _types(one: str | list[str], other: str | list[str]) -> list[str]:
+    first, second = ([types] if isinstance(types, str) else types for types in (one, other))
+    # Every integer is a number.
+    integers = ["integer"] if {"integer", "number"} <= {*first, *second} else []
+    return _union(_intersection(first, second), integers)
+
+
+MERGED: Mapping[str, Callable[[Any, Any], Any]] = {
+    "properties": _merge_properties,
+    "items": _merge,
+    "additionalProperties": _merge,
+    "required": _union,
+    "allOf": _union,
+    "enum": _intersection,
+    "type": _types,
+    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
+}
+"""What a keyword has to say for two of its values to be obeyed."""
+UNMERGED = frozenset(("anyOf", "oneOf", "$ref", "const", "pattern", "multipleOf"))

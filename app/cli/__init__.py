@@ -1,0 +1,1 @@
+"""The command line, ``manta``. It runs Ray and the engines as child processes and imports neither."""

@@ -1,0 +1,203 @@
+"""The gateway as it is deployed, but for Ray: ``create_app`` under uvicorn on a free port, scripted engines behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+import uvicorn
+from fastapi import FastAPI
+
+from app.domain.api_key import ApiKey
+from app.domain.model_spec import ModelSpec
+from app.domain.model_state import ModelState
+from app.domain.principal import Scope
+from app.main import create_app
+from app.services import Services, build_services
+from app.services.backend import EngineRequest, EngineResponse, ModelBackend
+from app.services.catalog import Catalog, CatalogEntry, StaticCatalog
+from app.services.inprocess import InProcessBackend
+from app.settings import Settings
+from deployments.engines.scripted import ScriptedEngine
+from tests.support.mongo import MongoServer
+from tests.support.ports import bound_socket
+
+SECRET = "the tests' secret, long enough to be one"
+CHAT, EMBEDDER, BROKEN, OFF = "scripted-chat", "org/embedder", "broken-model", "switched-off"
+
+Sender = Callable[[ModelSpec, EngineRequest], Awaitable[EngineResponse]]
+
+
+def scripted(id_: str = CHAT, **fields: Any) -> ModelSpec:
+    """A model of the scripted engine."""
+    return ModelSpec.model_validate({"id": id_, "engine": "scripted", **fields})
+
+
+STANDARD_MODELS: dict[str, CatalogEntry] = {
+    entry.spec.id: entry
+    for entry in (
+        CatalogEntry(
+            scripted(
+                aliases=["chat-alias", "vendor/chat"],
+                limits={"max_output_tokens": 512},
+                engine_args={"max_model_len": 2048, "error_on": "[error]", "error_after_tokens": 3},
+            ),
+            ModelState("ready", replicas=1, max_model_len=2048),
+            created=1_700_000_000,
+        ),
+        CatalogEntry(
+            scripted(EMBEDDER, capabilities=["embeddings", "rerank", "score"], owned_by="org"),
+            ModelState("ready", replicas=2, max_model_len=8192),
+        ),
+        CatalogEntry(scripted(BROKEN), ModelState("failed", detail="its weights are not there")),
+        CatalogEntry(scripted(OFF), ModelState("disabled")),
+    )
+}
+
+
+@dataclass
+class WatchedBackend:
+    """Counts what reaches the engines; a test can put itself in their place with ``sender``."""
+
+    inner: ModelBackend
+    requests: list[EngineRequest] = field(default_factory=list)
+    sender: Sender | None = None
+
+    async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
+        self.requests.append(request)
+        return await (self.sender or self.inner.send)(spec, request)
+
+    @contextlib.contextmanager
+    def replaced(self, sender: Sender) -> Iterator[None]:
+        """Let ``sender`` answer for a while."""
+        self.sender = sender
+        try:
+            yield
+        finally:
+            self.sender = None
+
+
+@dataclass
+class Gateway:
+    """A gateway under test.
+
+    Attributes:
+        client: Speaks HTTP to it with the admin's key.
+        anonymous: The same without a key.
+    """
+
+    app: FastAPI
+    services: Services
+    backend: WatchedBackend
+    engines: Mapping[str, ScriptedEngine]
+    key: str
+    url: str
+    client: httpx.AsyncClient
+    anonymous: httpx.AsyncClient
+
+    async def new_key(self, *scopes: Scope, **changes: Any) -> str:
+        """The value of another key of the admin's."""
+        return await new_key(self.services, *scopes, **changes)
+
+
+async def new_key(services: Services, *scopes: Scope, **changes: Any) -> str:
+    """Store a key, its document changed as told."""
+    key = ApiKey.mint()
+    credentials = services.credentials
+    await credentials.ensure_user("user_admin", name="Admin", role="admin")
+    digest = key.digest(services.settings.secret())
+    await credentials.ensure_key(key, digest, owner="user_admin", name="test", scopes=list(scopes or ("read", "write")))
+    if changes:
+        keys = services.database.collection("api_keys")
+        await keys.update_one({"_id": f"key_{key.id}"}, {"$set": changes})
+    return key.value
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # the test run keeps its own
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
+    """Run an ASGI application under uvicorn in this loop; its URL."""
+    listener = bound_socket()
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, **options)
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started:
+            assert not task.done(), "uvicorn ended"
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+@contextlib.asynccontextmanager
+async def running_gateway(
+    state_dir: Path,
+    mongodb_uri: str,
+    database_name: str,
+    entries: Sequence[CatalogEntry] = tuple(STANDARD_MODELS.values()),
+    **settings: Any,
+) -> AsyncIterator[Gateway]:
+    """A gateway with engines of its own."""
+    engines = {entry.spec.id: ScriptedEngine(entry.spec, die=lambda: None) for entry in entries}
+    for engine in engines.values():
+        await engine.start(lambda *_: None)
+    backend = WatchedBackend(InProcessBackend({id_: engine.app() for id_, engine in engines.items()}))
+    values = {"state_dir": state_dir, "secret_key": SECRET, "mongodb_database": database_name, **settings}
+    services = build_services(
+        Settings.load(**{"mongodb_timeout_s": 10, **values}),
+        mongodb_uri,
+        StaticCatalog(Catalog.of(entries)),
+        backend,
+    )
+    await services.credentials.prepare()
+    key = await new_key(services)
+    app = create_app(services)
+    bearer = {"authorization": f"Bearer {key}"}
+    try:
+        async with (
+            serving(app) as url,
+            httpx.AsyncClient(base_url=url, headers=bearer, timeout=60) as client,
+            httpx.AsyncClient(base_url=url, timeout=60) as anonymous,
+        ):
+            yield Gateway(app, services, backend, engines, key, url, client, anonymous)
+    finally:
+        for engine in engines.values():
+            await engine.stop()
+        services.database.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def gateway(mongodb: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """The run's gateway: for tests that change nothing."""
+    async with running_gateway(tmp_path_factory.mktemp("state"), mongodb.uri, "gateway") as running:
+        yield running
+
+
+GatewayFactory = Callable[..., contextlib.AbstractAsyncContextManager[Gateway]]
+
+
+@pytest.fixture
+def new_gateway(mongodb: MongoServer, tmp_path: Path, database_name: str) -> GatewayFactory:
+    """Makes gateways that differ from the standard one: ``async with new_gateway(entries, **settings)``."""
+
+    def make(
+        entries: Sequence[CatalogEntry] = tuple(STANDARD_MODELS.values()), **settings: Any
+    ) -> contextlib.AbstractAsyncContextManager[Gateway]:
+        return running_gateway(tmp_path, mongodb.uri, database_name, entries, **settings)
+
+    return make

@@ -1,0 +1,19 @@
+"""Free ports on loopback."""
+
+from __future__ import annotations
+
+import socket
+
+
+def bound_socket() -> socket.socket:
+    """A socket on a free port, to hand to a server: nobody can take the port in between."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+def free_port() -> int:
+    """A port that was free a moment ago, for servers that open their own."""
+    with bound_socket() as probe:
+        return probe.getsockname()[1]
