@@ -10,8 +10,9 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as Unreadable
 
 PREFIX = "MANTA_"
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ class Settings(BaseSettings):
     weights_dir: Path | None = Field(default=None, description="Where weights are kept. None: <state_dir>/weights.")
     mongodb_uri: SecretStr | None = Field(
         default=None,
-        validation_alias=AliasChoices("mongodb_uri", "MANTA_MONGODB_URI", "MONGODB_URI"),
+        validation_alias=AliasChoices("MANTA_MONGODB_URI", "MONGODB_URI"),
         description="MongoDB to use. None starts the embedded database, which is for one machine.",
     )
     mongodb_database: str = Field(default="manta", description="Database name.")
@@ -59,11 +60,17 @@ class Settings(BaseSettings):
     )
 
     # who may call
-    anonymous_inference: bool = Field(
-        default=True, description="Callers without a key may use models: for development; turn off where others reach."
+    profile: Literal["development", "production"] = Field(
+        default="production",
+        description="Decides what is not set by itself. `manta serve` on loopback chooses development.",
+    )
+    anonymous_inference: bool | None = Field(
+        default=None, description="Whether callers without a key may use models. None: in development only."
     )
     secret_key: SecretStr | None = Field(
-        default=None, description="Keys the hashes of API keys. None: made at first start and kept in state_dir."
+        default=None,
+        min_length=16,
+        description="Keys the hashes of API keys. None: made at first start and kept in state_dir.",
     )
     principal_cache_s: float = Field(
         default=10, ge=0, le=10, description="How long a checked key is trusted: the bound on revocation, in seconds."
@@ -77,6 +84,17 @@ class Settings(BaseSettings):
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")
+
+    @field_validator("state_dir", "weights_dir")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        # A relative path would mean something else in every process that these settings are handed to.
+        return path and path.expanduser().absolute()
+
+    @property
+    def admits_anonymous(self) -> bool:
+        """Whether callers without a key may use models."""
+        return self.profile == "development" if self.anonymous_inference is None else self.anonymous_inference
 
     @property
     def weights(self) -> Path:
@@ -106,6 +124,10 @@ class Settings(BaseSettings):
             raise SettingsError(f"Unknown setting {unknown[0]}. Known: {', '.join(sorted(known - {'MANTA_RUN'}))}.")
         try:
             return cls(**{name: value for name, value in overrides.items() if value is not None})
+        except Unreadable as error:
+            # Its message has the field in quotes, and nothing of the value.
+            name = PREFIX + str(error).partition('"')[2].partition('"')[0].upper()
+            raise SettingsError(f"Setting {name}: has to be a JSON list.") from None
         except ValidationError as error:
             first = error.errors()[0]
             name = PREFIX + ".".join(str(part) for part in first["loc"]).upper().removeprefix(PREFIX)

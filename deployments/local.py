@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from ipaddress import ip_address
 
 import ray
 from ray import serve
@@ -20,7 +21,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import ApplicationStatus
 
 from app.services.model_files import ModelFileError
-from app.settings import SettingsError
+from app.settings import Settings, SettingsError
 from deployments.main import AppArgs, build
 
 GATEWAY_APP = "gateway"
@@ -51,13 +52,18 @@ def main() -> int:
     for name, value in RAY_DEFAULTS.items():
         os.environ.setdefault(name, value)
     try:
-        application = build(AppArgs())
+        settings = Settings.load()
+        # Who can reach a loopback address sits at this machine.
+        development = "profile" not in settings.model_fields_set and _is_loopback(options.host)
+        application = build(AppArgs(profile="development" if development else None))
     except (SettingsError, ModelFileError) as error:
         return _fail(str(error))
 
     ray.init(
         address="local",
         include_dashboard=options.dashboard,
+        # Nothing of Ray is for other machines to reach.
+        _node_ip_address="127.0.0.1",
         # Logical CPUs say what may run side by side; on a laptop everything may.
         num_cpus=max(os.cpu_count() or 1, 4),
         logging_level=logging.WARNING,
@@ -66,11 +72,15 @@ def main() -> int:
     # Ray has a SIGTERM handler of its own by now.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
+    # For whoever wants to look inside: ray status --address "$(cat .manta/ray-address)"
+    address = settings.state_dir / "ray-address"
+    address.write_text(ray.get_runtime_context().gcs_address)
     try:
         if not stop.is_set():
             _start(application, options.host, options.port)
         return _wait(stop)
     finally:
+        address.unlink(missing_ok=True)
         _shut_down()
 
 
@@ -98,6 +108,13 @@ def _shut_down() -> None:
     orderly.join(ORDERLY_S)
     ray.shutdown()
     print(f"stopped in {time.monotonic() - started:.1f} s", flush=True)  # noqa: T201
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _fail(message: str) -> int:

@@ -6,12 +6,13 @@ and the model files.
 """
 
 from pathlib import Path
+from typing import Literal
 
-from app.services.model_files import load_models
 from pydantic import BaseModel, ConfigDict, Field
 from ray.serve import Application
 
 from app.services.bootstrap import with_secret
+from app.services.model_files import load_models
 from app.settings import Settings
 from deployments.database import EmbeddedDatabase
 from deployments.gateway import Gateway
@@ -26,6 +27,7 @@ class AppArgs(BaseModel):
     models: str | None = Field(default=None, description="Folder of model YAML files, or files split by commas.")
     state_dir: Path | None = Field(default=None, description="Database files, weights, the first API key.")
     gateway_replicas: int | None = Field(default=None, ge=1, description="Gateway processes.")
+    profile: Literal["development", "production"] | None = Field(default=None, description="Defaults for whom.")
     anonymous_inference: bool | None = Field(default=None, description="Whether callers need no key.")
 
 

@@ -54,6 +54,7 @@ class ModelManager:
         self._weights_dir = weights_dir
         self._reports: dict[str, PhaseReport] = {}
         self._deploying: dict[str, asyncio.Task[None]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, str] = {}
         self._version = 1
         self._changed = asyncio.Event()
@@ -74,6 +75,20 @@ class ModelManager:
         """Return if the reconciliation still runs."""
         if self._task.done():
             raise RuntimeError("the reconciliation ended")
+
+    def _ask(self, spec: ModelSpec) -> None:
+        # A manager that was restarted has heard none of the reports that its predecessor heard.
+        if spec.id not in self._asking:
+            self._asking[spec.id] = asyncio.create_task(self._ask_replica(spec))
+
+    async def _ask_replica(self, spec: ModelSpec) -> None:
+        try:
+            handle = await asyncio.to_thread(serve.get_deployment_handle, spec.deployment_name, spec.app_name)
+            await self.report(await handle.describe.remote())
+        except Exception as error:
+            logger.warning("could not ask a replica of %s: %s", spec.id, error)
+        finally:
+            del self._asking[spec.id]
 
     async def _reconcile_forever(self) -> None:
         while True:
@@ -124,6 +139,8 @@ class ModelManager:
         for id_, spec in self._specs.items():
             app = status.applications.get(spec.app_name)
             state = state_of(spec, app, self._reports.get(id_), self._failures.get(id_))
+            if state.status == "ready" and state.max_model_len is None:
+                self._ask(spec)
             entries[id_] = CatalogEntry(spec, state, self._entries[id_].created)
         if entries != self._entries:
             self._entries = entries

@@ -21,6 +21,7 @@ from deployments.engines.base import Engine, EngineDead, EngineLoad
 from deployments.engines.factory import create_engine
 from deployments.reply import ReplyHead
 from deployments.reporter import Reporter
+from deployments.states import PhaseReport
 from deployments.weights import fetch
 
 logger = logging.getLogger("manta")
@@ -53,7 +54,14 @@ class ModelReplica:
         self._app = self._engine.app()
         self._replica_id = serve.get_replica_context().replica_id.unique_id
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
-        await reporter.ready(self._engine.max_model_len, time.monotonic() - started)
+        self._ready = PhaseReport(
+            self._spec.id,
+            self._spec.digest,
+            "ready",
+            max_model_len=self._engine.max_model_len,
+            start_s=round(time.monotonic() - started, 1),
+        )
+        await reporter.ready(self._ready)
 
     async def infer(self, request: EngineRequest) -> AsyncIterator[str | ReplyHead | bytes]:
         """Run one request: see ``deployments.reply`` for what comes.
@@ -72,6 +80,10 @@ class ModelReplica:
                 yield chunk
         finally:
             await call.aclose()
+
+    async def describe(self) -> PhaseReport:
+        """What the manager was told when this replica was ready."""
+        return self._ready
 
     async def load(self) -> EngineLoad:
         """The engine's own counters."""

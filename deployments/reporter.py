@@ -48,16 +48,18 @@ class Reporter:
 
         return report
 
-    async def ready(self, max_model_len: int, start_s: float) -> None:
-        """Report that the replica answers."""
-        report = PhaseReport(
-            self._spec.id, self._spec.digest, "ready", max_model_len=max_model_len, start_s=round(start_s, 1)
-        )
+    async def ready(self, report: PhaseReport) -> None:
+        """Report that the replica answers, after all that was reported before."""
+        await self._settle()
         await self._deliver(report)
 
     async def failed(self, detail: str) -> None:
         """Report that the replica gives up, and why."""
+        await self._settle()
         await self._deliver(PhaseReport(self._spec.id, self._spec.digest, "failed", detail=detail))
+
+    async def _settle(self) -> None:
+        await asyncio.gather(*self._tasks)
 
     def _send(self, report: PhaseReport) -> None:
         task = self._loop.create_task(self._deliver(report))

@@ -26,7 +26,9 @@ def main() -> None:
 
 
 def _follow_parent() -> None:
-    sys.stdin.buffer.read()
+    # The descriptor, not sys.stdin: a buffered reader held by a daemon thread aborts the interpreter's own exit.
+    while os.read(0, 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_S)
     # The main thread may be deep in native code: only this ends it for certain.

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 UNFINISHED = VENV / ".manta-unfinished"
 LISTS = ROOT / "configs" / "requirements"
-COMPAT = VENV / "compat"
-"""Packages whose names clash with newer ones, apart from the rest: add it to PYTHONPATH to use them."""
+COMPAT = ROOT / "tests" / "clients" / "python-0.28"
+"""Packages whose names clash with newer ones, apart from the rest: tests put it on PYTHONPATH."""
 
 NEEDED_BYTES = {"cpu": 8_000_000_000, "dev": 500_000_000, "compat": 10_000_000}
 """Free disk that an installation takes, downloads included."""
@@ -260,7 +260,8 @@ def _hash(name: str) -> str:
 
 def _is_stamped(name: str) -> bool:
     stamp = _stamp(name)
-    return stamp.exists() and stamp.read_text() == _hash(name)
+    in_place = name != "compat" or COMPAT.exists()
+    return in_place and stamp.exists() and stamp.read_text() == _hash(name)
 
 
 def _stamp(name: str) -> Path:

@@ -24,7 +24,7 @@ def fetch_weights(settings: Settings, models: str, programs: Programs, run_id: s
     Raises:
         CliError: Some cannot be had; says which and why.
     """
-    command = [*programs.weights, "fetch", "--model", models, "--cache", str(settings.state_dir / "weights"), "--json"]
+    command = [*programs.weights, "fetch", "--model", models, "--cache", str(settings.weights), "--json"]
     problems: list[str] = []
     with _child(command, programs, run_id) as process, screen.board() as board:
         for state in _states(process.stdout):

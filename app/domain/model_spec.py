@@ -95,8 +95,8 @@ class ModelSpec(_Section):
 
     @property
     def app_name(self) -> str:
-        """The model's Serve application: ids may hold ``/``, application names may not."""
-        return "model-" + self.id.replace("/", "--")
+        """The model's Serve application: ids may hold ``/``, application names may not; ``~`` is in no id."""
+        return "model-" + self.id.replace("/", "~")
 
     @property
     def digest(self) -> str:

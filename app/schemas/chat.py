@@ -82,9 +82,13 @@ class ChatRequest(Sampling):
     tool_choice: ToolChoice | None = Field(default=None, description="Whether a call is made, and of which tool.")
     parallel_tool_calls: bool | None = Field(default=None, description="Whether several calls may be made at once.")
     functions: Annotated[list[Function], Field(min_length=1, max_length=MAX_TOOLS, fail_fast=True)] | None = Field(
-        default=None, deprecated=True, description="Deprecated: see tools. Calls come back as tool_calls."
+        default=None,
+        json_schema_extra={"deprecated": True},
+        description="Deprecated: see tools. Calls come back as tool_calls.",
     )
-    function_call: FunctionChoice | None = Field(default=None, deprecated=True, description="See tool_choice.")
+    function_call: FunctionChoice | None = Field(
+        default=None, json_schema_extra={"deprecated": True}, description="See tool_choice."
+    )
     reasoning_effort: ReasoningEffort | None = Field(default=None, description="For models that reason.")
     modalities: Annotated[list[Literal["text", "audio"]], Field(fail_fast=True)] | None = Field(
         default=None, description="Only text."

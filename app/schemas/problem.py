@@ -49,7 +49,8 @@ def refusal(error: ValidationError) -> InvalidRequest:
     """The first of pydantic's errors as the answer to the caller."""
     details = error.errors(include_url=False)[0]
     context = details.get("ctx", {})
-    param = _path((*details["loc"], *_below(details)))
+    located = (step for step in details["loc"] if isinstance(step, int) or not step.startswith(TAG))
+    param = _path((*located, *_below(details)))
     if details["type"] == "unknown":
         return unknown_parameter(param, context["field"], context["known"])
     message = f"`{param}` {_sentence(details)}." if param else f"The request body {_sentence(details)}."
@@ -70,7 +71,7 @@ def _path(location: Iterable[str | int]) -> str:
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step and not step.startswith(TAG):
+        elif step:
             path += f".{step[:_SHOWN]}" if path else step[:_SHOWN]
     return path
 
@@ -115,7 +116,12 @@ def _typed(expected: str) -> Callable[[ErrorDetails], str]:
 
 
 def _compared(words: str, bound: str) -> Callable[[ErrorDetails], str]:
-    return lambda details: f"must be {words} {details.get('ctx', {})[bound]}, not {shown(details['input'])}"
+    def sentence(details: ErrorDetails) -> str:
+        limit = details.get("ctx", {})[bound]
+        limit = int(limit) if float(limit).is_integer() else limit
+        return f"must be {words} {limit}, not {shown(details['input'])}"
+
+    return sentence
 
 
 def _too_short(details: ErrorDetails) -> str:
@@ -129,7 +135,9 @@ def _too_long(unit: str) -> Callable[[ErrorDetails], str]:
 
 _SENTENCES: dict[str, Callable[[ErrorDetails], str]] = {
     "wrong": lambda details: details.get("ctx", {})["sentence"],
-    "kind": lambda details: f"must be {details['msg']}, not {json_type(details['input'])}",
+    "kind": lambda details: (
+        f"must be {details['msg']}, not {json_type(details['input']) if details['input'] != [] else 'an empty array'}"
+    ),
     "choice": _choice_sentence,
     "unsupported_choice": _choice_sentence,
     "missing": lambda _: "is required",

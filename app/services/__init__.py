@@ -50,7 +50,7 @@ def build_services(settings: Settings, mongodb_uri: str, catalog: CatalogSource,
             credentials,
             secret=settings.secret(),
             cache_s=settings.principal_cache_s,
-            anonymous_inference=settings.anonymous_inference,
+            anonymous_inference=settings.admits_anonymous,
         ),
         request_extras=frozenset(settings.request_extras),
     )

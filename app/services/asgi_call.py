@@ -68,6 +68,8 @@ class AsgiCall:
             Exception: What the application raised before it answered.
         """
         self._task = asyncio.create_task(self._run())
+        # What it raises after the reader left is nobody's concern, and no reason for a warning.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await self._readable.wait()
         except asyncio.CancelledError:
@@ -105,7 +107,11 @@ class AsgiCall:
         if self._task is None or self._task.done():
             return
         # A handler that honours the disconnect ends by itself; one that does not is cancelled.
-        _, pending = await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        try:
+            _, pending = await asyncio.wait([self._task], timeout=CLOSE_TIMEOUT_S)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
         for task in pending:
             task.cancel()
             await asyncio.wait([task], timeout=CLOSE_TIMEOUT_S)
@@ -126,6 +132,8 @@ class AsgiCall:
 
     async def _send(self, message: Message) -> None:
         if self._disconnected.is_set():
+            # One that writes on and on without ever waiting would keep the loop from doing anything else.
+            await asyncio.sleep(0)
             return
         if message["type"] == "http.response.start":
             self.status = message["status"]

@@ -76,6 +76,11 @@ class Authenticator:
             raise AuthenticationFailed("This API key is not valid: mistyped, revoked, or expired. Check it.")
         return stored.principal
 
+    def forget(self) -> None:
+        """Trust nothing that was read before: keys came to be that may have been looked for in vain."""
+        # What a look-up under way finds goes to the dict that it began with.
+        self._snapshots = OrderedDict()
+
     async def _lookup(self, digest: str) -> StoredKey | None:
         snapshot = self._snapshots.get(digest)
         if snapshot is not None and self._clock() < snapshot.until:
@@ -89,13 +94,13 @@ class Authenticator:
 
     async def _find(self, digest: str) -> StoredKey | None:
         # The trust runs from before the read: a revocation during it is seen no later than cache_s after it.
-        until = self._clock() + self._cache_s
+        snapshots, until = self._snapshots, self._clock() + self._cache_s
         try:
             key = await self._credentials.find(digest)
         finally:
             del self._lookups[digest]
-        self._snapshots[digest] = _Snapshot(key, until)
-        self._snapshots.move_to_end(digest)
-        if len(self._snapshots) > CACHE_ENTRIES:
-            self._snapshots.popitem(last=False)
+        snapshots[digest] = _Snapshot(key, until)
+        snapshots.move_to_end(digest)
+        if len(snapshots) > CACHE_ENTRIES:
+            snapshots.popitem(last=False)
         return key

@@ -36,12 +36,18 @@ async def bootstrap(services: Services) -> None:
         try:
             await services.credentials.prepare()
             await ensure_admin(services.credentials, services.settings.secret(), services.settings.state_dir)
+            # Somebody quick may have shown the new key before it was stored.
+            services.authenticator.forget()
             return
         except DatabaseUnavailable:
             if not waiting:
                 logger.warning("the database does not answer yet; trying on")
             waiting = True
             await asyncio.sleep(RETRY_S)
+        except Exception:
+            # Nobody awaits this task before the end: what is not said here is never said.
+            logger.exception("could not prepare the first API key in %s", services.settings.state_dir)
+            return
 
 
 async def ensure_admin(credentials: Credentials, secret: bytes, state_dir: Path) -> None:
@@ -70,15 +76,17 @@ def with_secret(settings: Settings) -> Settings:
         secret = path.read_text().strip()
     except OSError as error:
         raise SettingsError(f"The state directory {settings.state_dir} cannot be used: {error.strerror}.") from None
+    if not secret:
+        raise SettingsError(f"{path} is empty. Bring back what it held; or delete it, and every API key is void.")
     return settings.model_copy(update={"secret_key": SecretStr(secret)})
 
 
 def _key_in(path: Path) -> ApiKey:
-    if path.exists() and (key := ApiKey.parse(path.read_text().strip())):
+    if path.exists() and (key := ApiKey.parse(path.read_text(errors="replace").strip())):
         return key
     key = ApiKey.mint()
     write_secret(path, key.value + "\n", replace=path.exists())
-    return ApiKey.parse(path.read_text().strip()) or key
+    return ApiKey.parse(path.read_text(errors="replace").strip()) or key
 
 
 def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
@@ -87,8 +95,8 @@ def write_secret(path: Path, text: str, *, replace: bool = False) -> None:
     Unless ``replace``, a file that another process wrote meanwhile is left as it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)

@@ -56,7 +56,12 @@ def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[s
     async def fetch() -> EngineResponse:
         return await services.backend.send(entry.spec, request)
 
-    return Relay(fetch, stream=parsed.stream, keepalive_s=services.settings.stream_keepalive_s)
+    return Relay(
+        fetch,
+        stream=parsed.stream,
+        keepalive_s=services.settings.stream_keepalive_s,
+        error_event="error" if route.path == "/v1/messages" else None,
+    )
 
 
 def _body_for(route: Route, spec: ModelSpec, payload: Mapping[str, Any]) -> bytes:

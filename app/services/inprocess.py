@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.domain.model_spec import ModelSpec
+from app.errors import ApiError, EngineCrashed
 from app.services.asgi_call import ASGIApp, AsgiCall
 from app.services.backend import EngineRequest, EngineResponse
 
@@ -27,5 +28,10 @@ class InProcessBackend:
     async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
         """Call the model's engine; see ``ModelBackend.send``."""
         call = engine_call(self._engines[spec.id], request)
-        await call.start()
+        try:
+            await call.start()
+        except ApiError:
+            raise
+        except Exception as error:
+            raise EngineCrashed("The model's engine died while working on this request. Try again.") from error
         return call

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from starlette.responses import Response
 
-from app.errors import ApiError
+from app.errors import ApiError, ServerError
 from app.services.asgi_call import Receive, Scope, Send
 from app.services.backend import EngineResponse
+
+logger = logging.getLogger("manta")
 
 SSE = "text/event-stream"
 STREAM_HEADERS = [
@@ -29,13 +32,22 @@ class Relay(Response):
         fetch: Starts the work; returns when the answer's first bytes are here. Cancelling it cancels the work.
         stream: Whether the caller asked for server-sent events.
         keepalive_s: A stream that has nothing to say yet gets a comment every so many seconds.
+        error_event: The name of an error's event, where clients go by names (Anthropic's do).
     """
 
-    def __init__(self, fetch: Callable[[], Awaitable[EngineResponse]], *, stream: bool, keepalive_s: float) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[EngineResponse]],
+        *,
+        stream: bool,
+        keepalive_s: float,
+        error_event: str | None = None,
+    ) -> None:
         super().__init__()
         self._fetch = fetch
         self._stream = stream
         self._keepalive_s = keepalive_s
+        self._error_prefix = f"event: {error_event}\n".encode() if error_event else b""
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,8 +72,13 @@ class Relay(Response):
         except ApiError as error:
             if not self._started:
                 raise
-            await _send_chunk(send, error.event())
-            await _send_chunk(send, b"", more=False)
+            await self._send_last_event(send, error.event())
+        except Exception:
+            if not self._started:
+                raise
+            logger.exception("an answer under way failed")
+            error = ServerError("The answer failed on our side. What came before is all there is; try again.")
+            await self._send_last_event(send, error.event())
 
     async def _run_whole(self, send: Send) -> None:
         response = await self._fetch()
@@ -83,23 +100,28 @@ class Relay(Response):
     async def _fetch_with_keepalive(self, send: Send) -> EngineResponse:
         fetching: asyncio.Task[EngineResponse] = asyncio.ensure_future(self._fetch())  # type: ignore[arg-type]
         try:
-            while True:
-                done, _ = await asyncio.wait((fetching,), timeout=self._keepalive_s)
-                if done:
-                    return fetching.result()
+            while not (await asyncio.wait((fetching,), timeout=self._keepalive_s))[0]:
                 await self._start_stream(send)
                 await _send_chunk(send, WAITING)
-        finally:
+        except BaseException:
+            # It may have come in the very moment in which the client left: then nobody else ends its work.
             await _end(fetching)
+            if not fetching.cancelled() and not fetching.exception():
+                await fetching.result().aclose()
+            raise
+        return fetching.result()
 
     async def _send_refusal(self, send: Send, response: EngineResponse) -> None:
         # The engine refused a stream: a plain answer, unless comments have committed us to 200 already.
         body = b"".join([chunk async for chunk in response])
         if self._started:
-            await _send_chunk(send, b"data: " + body + b"\n\n")
-            await _send_chunk(send, b"", more=False)
+            await self._send_last_event(send, b"data: " + body + b"\n\n")
         else:
             await self._send_whole(send, response, body)
+
+    async def _send_last_event(self, send: Send, event: bytes) -> None:
+        await _send_chunk(send, self._error_prefix + event)
+        await _send_chunk(send, b"", more=False)
 
     async def _send_whole(self, send: Send, response: EngineResponse, body: bytes) -> None:
         headers = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain.api_key import ApiKey
 from app.domain.principal import Principal, Role, Scope
-from app.storage.database import Collection, Database, Document, translated
+from app.storage.database import Collection, Database, Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Credentials:
     """The collections ``users`` and ``api_keys``."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._users = database.collection("users")
         self._keys = database.collection("api_keys")
 
@@ -43,7 +45,7 @@ class Credentials:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        with translated():
+        async with self._database.operation():
             await self._keys.create_index([("digest", ASCENDING)], unique=True, name="digest")
             await self._keys.create_index([("owner", ASCENDING), ("_id", ASCENDING)], name="owner")
 
@@ -53,7 +55,7 @@ class Credentials:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        with translated():
+        async with self._database.operation():
             key = await self._keys.find_one({"digest": digest})
             user = key and await self._users.find_one({"_id": key["owner"]})
         if not key or not user:
@@ -67,10 +69,12 @@ class Credentials:
             DatabaseUnavailable: The database did not answer.
         """
         document = {"name": name, "role": role, "status": "active", "created_at_ms": _now_ms()}
-        await _insert_once(self._users, {"_id": user_id, **document})
+        await self._insert_once(self._users, {"_id": user_id, **document})
 
     async def ensure_key(self, key: ApiKey, digest: str, *, owner: str, name: str, scopes: list[Scope]) -> None:
         """Store the key if it is not stored: one that was revoked stays revoked.
+
+        One that is stored gets the digest, which is another one after a change of the installation's secret.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -86,15 +90,14 @@ class Credentials:
             "expires_at_ms": None,
             "created_at_ms": _now_ms(),
         }
-        await _insert_once(self._keys, document)
+        await self._insert_once(self._keys, document)
+        async with self._database.operation():
+            await self._keys.update_one({"_id": document["_id"]}, {"$set": {"digest": digest}})
 
-
-async def _insert_once(collection: Collection, document: Document) -> None:
-    with translated():
-        try:
-            await collection.insert_one(document)
-        except DuplicateKeyError:
-            return
+    async def _insert_once(self, collection: Collection, document: Document) -> None:
+        async with self._database.operation():
+            with contextlib.suppress(DuplicateKeyError):
+                await collection.insert_one(document)
 
 
 def _stored(key: Document, user: Document) -> StoredKey:

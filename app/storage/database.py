@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
@@ -30,6 +31,7 @@ class Database:
     """
 
     def __init__(self, uri: str, name: str, *, timeout_s: float, pool_size: int) -> None:
+        self._timeout_s = timeout_s
         timeout_ms = int(timeout_s * 1000)
         try:
             self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
@@ -49,30 +51,32 @@ class Database:
         """A collection: for repositories in this package alone."""
         return self._database[name]
 
+    @asynccontextmanager
+    async def operation(self) -> AsyncGenerator[None]:
+        """Bound what happens inside by the deadline, and turn the driver's errors into ours.
+
+        The driver's own deadline is not enough: it starts when one of Motor's few threads is free.
+        Database trouble is 503, never 401 and never 500; errors that carry a meaning (a duplicate key) are handled by
+        the repository, inside.
+
+        Raises:
+            DatabaseUnavailable: Anything went wrong between us and the database.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (PyMongoError, TimeoutError) as error:
+            raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error
+
     async def ping(self) -> None:
         """Return if the database answers.
 
         Raises:
             DatabaseUnavailable: It does not.
         """
-        with translated():
+        async with self.operation():
             await self._client.admin.command("ping")
 
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
-
-
-@contextmanager
-def translated() -> Generator[None]:
-    """Turn the driver's errors into ours: database trouble is 503, never 401 and never 500.
-
-    Errors that carry a meaning (a duplicate key) are handled by the repository, inside.
-
-    Raises:
-        DatabaseUnavailable: Anything went wrong between us and the database.
-    """
-    try:
-        yield
-    except PyMongoError as error:
-        raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error

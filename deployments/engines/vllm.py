@@ -1,10 +1,10 @@
 """The vLLM engine: ``AsyncLLM`` and vLLM's own OpenAI application in this process, behind ``EngineApp``.
 
-The only module that imports vLLM, and only when an engine starts: the import alone takes ten seconds. All that Manta
-changes in vLLM stands here, and the tests of this module are the contract that a new vLLM has to pass:
+The only module that imports vLLM, and only when an engine starts: the import alone takes ten seconds. What Manta
+changes in vLLM stands here and in ``vllm_adapt``; the tests of both are the contract that a new vLLM has to pass:
 
 - the processes it starts die with this one and tell why they failed (``_run_engine_core``, ``_run_worker``);
-- answers carry the caller's name for the model, and a stream that breaks tells it to ``CALL`` (``_adapt``);
+- answers carry the caller's name for the model, and a stream that breaks tells the ``Call`` (``adapt``);
 - chunks have OpenAI's shape when they are made, so that nobody has to touch them later (``_conformant_chunks``).
 """
 
@@ -13,53 +13,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import os
-import signal
-import threading
 from argparse import Namespace
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import partial
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from fastapi.exceptions import RequestValidationError
 from pydantic import Field
-from starlette.requests import Request
-from starlette.responses import Response
 
 from app.domain.model_spec import ModelSpec
 from app.services.asgi_call import ASGIApp, AsgiCall
 from deployments.engines import conform
-from deployments.engines.base import ROUTES, EngineDead, EngineLoad, Report
-from deployments.engines.vllm_app import CALL, EngineApp
+from deployments.engines.base import EngineDead, EngineLoad, Report
+from deployments.engines.vllm_adapt import adapt, strip, with_fingerprint
+from deployments.engines.vllm_app import EngineApp
 from deployments.engines.vllm_args import check_weights, forbid_compilation, prepare_environment, split, with_defaults
+from deployments.engines.vllm_counters import Counters
 from deployments.engines.vllm_failures import explain
+from deployments.engines.vllm_parent import ParentWatch
 
 logger = logging.getLogger("manta")
 
 SHUTDOWN_S = 5.0
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the engine said of itself last.
-
-    Attributes:
-        scheduled: By engine core, the sequences running and waiting.
-        generated: Tokens that came out of it since the start, wanted or not.
-    """
-
-    scheduled: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
-    generated: int = 0
-
-    def load(self) -> EngineLoad:
-        """As the engine seam has it."""
-        running = sum(running for running, _ in self.scheduled.values())
-        return EngineLoad(running, sum(waiting for _, waiting in self.scheduled.values()), self.generated)
 
 
 class VllmEngine:
@@ -175,7 +154,7 @@ class VllmEngine:
             llm = AsyncLLM.from_vllm_config(
                 config,
                 usage_context=context,
-                stat_loggers=[_scheduler_counter(self._counters)],
+                stat_loggers=[self._counters.stat_logger()],
                 disable_log_stats=args.disable_log_stats,
             )
         return llm, args
@@ -186,15 +165,14 @@ class VllmEngine:
 
         llm = self._llm
         self._max_model_len = llm.model_config.max_model_len
-        _count_tokens(llm, self._counters)
+        self._counters.count_tokens(llm)
         tasks = await llm.get_supported_tasks()
         inner = build_app(args, tasks, llm.model_config)
         await init_app_state(llm, inner.state, args, tasks)
         inner.state.server = SimpleNamespace()  # its error handler tells a server to exit; there is none
-        served = _strip(inner)
-        inner.add_exception_handler(RequestValidationError, _refuse_body)
+        served = strip(inner)
         _conformant_chunks()
-        fingerprint = _adapt(inner.state)
+        fingerprint = adapt(inner.state)
         self._app = EngineApp(inner, served, self._died, fingerprint)
         await self._answer_once(served)
 
@@ -246,66 +224,6 @@ def _check_tool_parser(name: str | None) -> None:
         raise ValueError(f"tool_call_parser {name} is unknown; there are {', '.join(sorted(known))}")
 
 
-def _strip(inner: Any) -> set[str]:
-    """Take from vLLM's application what nobody may or needs to reach; return the routes that are left."""
-    inner.router.routes = [route for route in inner.router.routes if getattr(route, "path", None) in ROUTES]
-    inner.user_middleware.clear()
-    inner.middleware_stack = None
-    return {route.path for route in inner.router.routes}
-
-
-async def _refuse_body(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    CALL.get().error = conform.invalid_body(error.errors(), error.body)
-    return Response(status_code=400)
-
-
-def _adapt(state: Any) -> str | None:
-    """Make vLLM's handlers answer as ``Call`` says; return the fingerprint that their answers carry."""
-    models = state.openai_serving_models
-    models.model_name = _named_by_caller(models.model_name)
-    handlers = [
-        handler
-        for name in ("openai_serving_chat", "openai_serving_completion", "anthropic_serving_messages")
-        if (handler := getattr(state, name, None)) is not None
-    ]
-    for handler in handlers:
-        handler.create_streaming_error_response = _told_to_call(handler.create_streaming_error_response)
-        if hasattr(handler, "_create_chat_logprobs"):
-            handler._create_chat_logprobs = _with_refusal(handler._create_chat_logprobs)
-    return handlers[0].system_fingerprint if handlers else None
-
-
-def _named_by_caller(original: Callable[..., str]) -> Callable[..., str]:
-    def model_name(lora_request: Any = None) -> str:
-        call = CALL.get(None)
-        return (call.model if call is not None else None) or original(lora_request)
-
-    return model_name
-
-
-def _told_to_call(original: Callable[..., str]) -> Callable[..., str]:
-    def create_streaming_error_response(*args: Any, **kwargs: Any) -> str:
-        event = original(*args, **kwargs)
-        body, call = msgspec.json.decode(event), CALL.get()
-        call.error = conform.error(call.path, body["error"]["code"], body)
-        return event
-
-    return create_streaming_error_response
-
-
-def _with_refusal(original: Callable[..., Any]) -> Callable[..., Any]:
-    def create_chat_logprobs(*args: Any, **kwargs: Any) -> Any:
-        logprobs = original(*args, **kwargs)
-        logprobs.refusal = None
-        for entry in logprobs.content or ():
-            # Chunks leave out what was not set, and these must be there.
-            entry.model_fields_set.update(("logprob", "bytes", "top_logprobs"))
-        return logprobs
-
-    return create_chat_logprobs
-
-
 def _conformant_chunks() -> None:
     """Have vLLM make its chunks from classes that leave out its own empty fields."""
     from vllm.entrypoints.anthropic import protocol as anthropic
@@ -326,7 +244,7 @@ def _conformant_chunks() -> None:
         metrics: Any = _unless_null()
 
         def __init__(self, **data: Any) -> None:
-            super().__init__(**_with_fingerprint(data))
+            super().__init__(**with_fingerprint(data))
 
     class CompletionChoice(completion.CompletionResponseStreamChoice):
         stop_reason: int | str | None = _unless_null()
@@ -338,7 +256,7 @@ def _conformant_chunks() -> None:
         metrics: Any = _unless_null()
 
         def __init__(self, **data: Any) -> None:
-            super().__init__(**_with_fingerprint(data))
+            super().__init__(**with_fingerprint(data))
 
     class AnthropicUsage(anthropic.AnthropicUsage):
         def __init__(self, **data: Any) -> None:
@@ -369,62 +287,25 @@ def _is_null(value: Any) -> bool:
     return value is None
 
 
-def _with_fingerprint(data: dict[str, Any]) -> dict[str, Any]:
-    call = CALL.get(None)
-    if call is not None and call.fingerprint is not None:
-        data.setdefault("system_fingerprint", call.fingerprint)
-    return data
-
-
-def _scheduler_counter(counters: Counters) -> Any:
-    from vllm.v1.metrics.loggers import StatLoggerBase
-
-    class SchedulerCounter(StatLoggerBase):
-        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
-            self._engine_index = engine_index
-
-        def record(self, scheduler_stats: Any, *args: Any, **kwargs: Any) -> None:
-            if scheduler_stats is not None:
-                waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
-                counters.scheduled[self._engine_index] = (scheduler_stats.num_running_reqs, waiting)
-
-        def log_engine_initialized(self) -> None:
-            counters.scheduled[self._engine_index] = (0, 0)
-
-    return SchedulerCounter
-
-
-def _count_tokens(llm: Any, counters: Counters) -> None:
-    # vLLM's own statistics leave out what comes for a request that was given up; these must show it.
-    original = llm.output_processor.process_outputs
-
-    def process_outputs(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        counters.generated += sum(len(output.new_token_ids) for output in outputs)
-        return original(outputs, *args, **kwargs)
-
-    llm.output_processor.process_outputs = process_outputs
-
-
 @contextmanager
 def _watched_children(words: Connection) -> Generator[None]:
     """While this lasts, engine processes start through ``_run_engine_core``."""
     from vllm.v1.engine.core import EngineCoreProc
 
     original = EngineCoreProc.__dict__["run_engine_core"]
-    EngineCoreProc.run_engine_core = staticmethod(partial(_run_engine_core, words))
+    EngineCoreProc.run_engine_core = staticmethod(partial(_run_engine_core, words, ParentWatch()))
     try:
         yield
     finally:
         EngineCoreProc.run_engine_core = original
 
 
-def _run_engine_core(words: Connection, *args: Any, **kwargs: Any) -> None:
+def _run_engine_core(words: Connection, watch: ParentWatch, /, *args: Any, **kwargs: Any) -> None:
     """The main function of the engine's process."""
-    _die_with_parent()
     from vllm.v1.engine.core import EngineCoreProc
     from vllm.v1.executor.multiproc_executor import WorkerProc
 
-    WorkerProc.worker_main = staticmethod(partial(_run_worker, words))
+    WorkerProc.worker_main = staticmethod(partial(_run_worker, words, watch))
     try:
         EngineCoreProc.run_engine_core(*args, **kwargs)
     except Exception as error:
@@ -432,9 +313,8 @@ def _run_engine_core(words: Connection, *args: Any, **kwargs: Any) -> None:
         raise
 
 
-def _run_worker(words: Connection, *args: Any, **kwargs: Any) -> None:
+def _run_worker(words: Connection, _: ParentWatch, /, *args: Any, **kwargs: Any) -> None:
     """The main function of a worker's process."""
-    _die_with_parent()
     from vllm.v1.executor.multiproc_executor import WorkerProc
 
     original = WorkerProc.__init__
@@ -467,16 +347,3 @@ def _avoid_amx_attention() -> None:
         return "vec" if isa == "amx" else isa
 
     setattr(cpu_attn, name, get_attn_isa)
-
-
-def _die_with_parent() -> None:
-    # Not PR_SET_PDEATHSIG: it follows the thread that started the process, and that one ends long before.
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        assert parent is not None
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    if parent is not None:
-        threading.Thread(target=watch, name="manta-parent-watch", daemon=True).start()

@@ -28,7 +28,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _leave)
     options = _arguments()
     try:
-        cache = options.cache or Settings.load().state_dir / "weights"
+        cache = options.cache or Settings.load().weights
         specs = load_models(options.model)
     except (SettingsError, ModelFileError) as error:
         sys.stderr.write(f"error: {error}\n")

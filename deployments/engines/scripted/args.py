@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DEFAULT_TEXT = (
-    "the manta is a ray and it glides over the reef all day with wide fins that beat like slow wings while small fish "
+    "the manta is a ray and it soars over the reef all day with wide fins that beat like slow wings while small fish "
     "clean its skin and the tide moves warm water past the coral where light falls in long bars on pale sand until "
     "dusk comes and the whole sea turns from blue to grey then black and still the great quiet beast goes round"
 )
@@ -30,7 +30,7 @@ class ScriptedArgs(BaseModel):
         default=0, ge=0, le=1e6, description="Tokens per second of each sequence, after the first; 0: no pacing."
     )
     start_s: float = Field(default=0, ge=0, le=3600, description="Seconds that a start takes, with progress.")
-    max_num_seqs: int = Field(default=256, ge=1, description="Sequences that run at once; more of them wait.")
+    max_num_seqs: int = Field(default=1024, ge=1, description="Sequences that run at once; more of them wait.")
 
     # answers
     max_model_len: int = Field(default=8192, ge=1, description="Longest prompt and answer together, in tokens.")

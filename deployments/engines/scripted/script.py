@@ -149,10 +149,10 @@ class Script:
 def _stopped(answer: Answer, demand: Demand) -> Answer:
     """The answer up to the stop text that is complete first; the tokens that completed it are counted."""
     text = answer.text
-    found = [(text.find(stop) + len(stop), stop) for stop in demand.stops if stop and stop in text]
+    found = [(text.find(stop) + len(stop), -len(stop), stop) for stop in demand.stops if stop and stop in text]
     if not found:
         return answer
-    end, stop = min(found)
+    end, _, stop = min(found)
     keep = end if demand.keep_stop else end - len(stop)
     pieces: list[str] = []
     position = 0

@@ -1,0 +1,76 @@
+"""Whose processes are whose: what each process of a server is there for, and what it has cost."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import psutil
+
+ENGINE = "engine"
+CONTROL = "control"
+
+ROLES: tuple[tuple[str, str, str], ...] = (
+    # what its command line begins with or holds, its name in reports, the part of the server it belongs to
+    (r"VLLM::Engine|VLLM_Engine", "vLLM engine core", ENGINE),
+    (r"VLLM::(CPU)?Worker|VLLM_Worker|VLLM::", "vLLM worker", ENGINE),
+    (r"vllm\.entrypoints\.openai\.api_server", "vLLM API server", "front"),
+    (r"^ray::(Serve)?Replica:gateway:Gateway", "gateway", "gateway"),
+    (r"^ray::(Serve)?Replica:model-", "model replica", "replica"),
+    (r"^ray::ProxyActor|^ray::HAProxy|haproxy", "Serve proxy", "proxy"),
+    (r"^ray::ServeController", "Serve controller", CONTROL),
+    (r"^ray::(Serve)?Replica:gateway:ModelManager", "model manager", CONTROL),
+    (r"^ray::(Serve)?Replica:gateway:EmbeddedDatabase", "database keeper", CONTROL),
+    (r"secantus", "database", CONTROL),
+    (r"deployments\.local", "launcher (Ray driver)", CONTROL),
+    (r"gcs_server", "Ray: control store", CONTROL),
+    (r"raylet/raylet", "Ray: raylet", CONTROL),
+    (r"^ray::DashboardAgent|dashboard_agent|dashboard/agent", "Ray: node agent", CONTROL),
+    (r"^ray::RuntimeEnvAgent|runtime_env/agent", "Ray: environment agent", CONTROL),
+    (r"log_monitor", "Ray: log monitor", CONTROL),
+    (r"dashboard", "Ray: dashboard", CONTROL),
+    (r"^ray::IDLE", "Ray: idle worker", CONTROL),
+    (r"^ray::", "Ray: other actor", CONTROL),
+    (r"resource_tracker", "Python resource tracker", CONTROL),
+)
+
+Cpu = Mapping[int, tuple[str, float]]
+"""By process id: the part it belongs to, and the processor time it has used, in seconds."""
+
+
+def role(command: str) -> tuple[str, str]:
+    """Name and part of a process with this command line; its own first word where nothing is known."""
+    for pattern, name, part in ROLES:
+        if re.search(pattern, command):
+            return name, part
+    return (command.split() or ["?"])[0].rpartition("/")[2][:40], CONTROL
+
+
+def command_of(process: psutil.Process) -> str:
+    """What it calls itself.
+
+    Raises:
+        psutil.Error: It is gone.
+    """
+    return " ".join(process.cmdline()) or process.name()
+
+
+def cpu(processes: Iterable[psutil.Process]) -> Cpu:
+    """What each has used up to now; those that are gone are left out."""
+    used: dict[int, tuple[str, float]] = {}
+    for process in processes:
+        try:
+            times = process.cpu_times()
+            used[process.pid] = (role(command_of(process))[1], times.user + times.system)
+        except psutil.Error:
+            continue
+    return used
+
+
+def spent(before: Cpu, after: Cpu) -> dict[str, float]:
+    """Processor seconds between two looks, by part. What ended in between is lost; what began counts whole."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for pid, (part, seconds) in after.items():
+        total[part] += seconds - before.get(pid, (part, 0.0))[1]
+    return dict(total)
