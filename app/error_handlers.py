@@ -34,7 +34,7 @@ async def _http_exception(request: Request, error: Exception) -> Response:
         message = f"{request.method} is not allowed here{f'; use {allowed}' if allowed else ''}."
         return render(MethodNotAllowed(message, headers=exception.headers))
     if exception.status_code == 404:
-        return render(NotFound(f"There is nothing at {request.method} {request.url.path[:256]}. See /docs."))
+        return render(NotFound(f"There is nothing at {request.method} {request.scope['path'][:256]}. See /docs."))
     return render(InvalidRequest(str(exception.detail)))
 
 

@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from app.main import create_app
+from app.observability.logging import configure_logging
 from app.services import build_services
 from app.settings import Settings
 from deployments.backend import ServeBackend
@@ -38,6 +39,7 @@ class Gateway:
     def __init__(
         self, settings: Settings, manager: DeploymentHandle[Any], database: DeploymentHandle[Any] | None
     ) -> None:
+        configure_logging()
         self._settings = settings
         self._database = database
         self._catalog = WatchedCatalog(manager)

@@ -17,6 +17,7 @@ from ray.serve import RunTarget
 from ray.serve.schema import ApplicationStatus, ServeStatus
 
 from app.domain.model_spec import ModelSpec
+from app.observability.logging import configure_logging
 from app.services.catalog import CatalogEntry
 from deployments.model import application
 from deployments.states import PhaseReport, state_of
@@ -48,6 +49,7 @@ class ModelManager:
     """
 
     def __init__(self, specs: list[dict[str, Any]], weights_dir: str) -> None:
+        configure_logging()
         now = int(time.time())
         self._specs = {spec.id: spec for spec in map(ModelSpec.model_validate, specs)}
         self._entries = {id_: CatalogEntry(spec, created=now) for id_, spec in self._specs.items()}

@@ -15,6 +15,7 @@ from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
 from app.domain.model_spec import ModelSpec
+from app.observability.logging import configure_logging
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_call
 from deployments.engines.base import Engine, EngineDead, EngineLoad
@@ -41,6 +42,7 @@ class ModelReplica:
     """
 
     async def __init__(self, spec: dict[str, Any], weights_dir: str, manager_app: str) -> None:
+        configure_logging()
         self._spec = ModelSpec.model_validate(spec)
         reporter = Reporter(self._spec, manager_app)
         started = time.monotonic()

@@ -41,7 +41,7 @@ class Child:
         """
         code = self._process.poll()
         if code is not None:
-            raise CliError(f"The service ended by itself (status {code}).\n{_last_words(self.log)}")
+            raise CliError(f"The service ended by itself (status {code}).\n{last_words(self.log)}")
 
     def terminate(self, seconds: float) -> None:
         """Ask it to end and wait; returns when it has, or after so many seconds."""
@@ -76,7 +76,7 @@ def start_child(programs: Programs, options: Sequence[str], env: dict[str, str],
     return Child(process, log)
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """The error it gave up with, or else the end of its log."""
     try:
         lines = log.read_text(errors="replace").splitlines()

@@ -7,8 +7,10 @@ import os
 import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
+from app.cli.child import last_words
 from app.cli.errors import CliError
 from app.cli.processes import marked
 from app.cli.programs import Programs
@@ -24,9 +26,10 @@ def fetch_weights(settings: Settings, models: str, programs: Programs, run_id: s
     Raises:
         CliError: Some cannot be had; says which and why.
     """
-    command = [*programs.weights, "fetch", "--model", models, "--cache", str(settings.weights), "--json"]
+    command = [*programs.weights, "fetch", "--model", models, "--cache", str(settings.state_dir / "weights"), "--json"]
+    log = settings.state_dir / "logs" / "weights.log"
     problems: list[str] = []
-    with _child(command, programs, run_id) as process, screen.board() as board:
+    with _child(command, programs.folder, run_id, log) as process, screen.board() as board:
         for state in _states(process.stdout):
             _show(board, state)
             if "error" in state:
@@ -35,7 +38,7 @@ def fetch_weights(settings: Settings, models: str, programs: Programs, run_id: s
     if problems:
         raise CliError("\n".join(problems))
     if code != 0:
-        raise CliError(f"Fetching weights failed (status {code}).")
+        raise CliError(f"Fetching weights failed (status {code}): {last_words(log)}")
 
 
 def _show(board: Board, state: dict[str, Any]) -> None:
@@ -55,18 +58,20 @@ def _states(lines: IO[str] | None) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def _child(command: list[str], programs: Programs, run_id: str) -> Generator[subprocess.Popen[str]]:
+def _child(command: list[str], folder: Path, run_id: str, log: Path) -> Generator[subprocess.Popen[str]]:
     """The fetching process; whatever ends the block ends it too."""
-    process = subprocess.Popen(
-        command,
-        cwd=programs.folder,
-        env=marked(dict(os.environ), run_id),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        # Ctrl-C reaches us, and we pass it on
-        start_new_session=True,
-    )
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=marked(dict(os.environ), run_id),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            # Ctrl-C reaches us, and we pass it on
+            start_new_session=True,
+        )
     try:
         yield process
     finally:

@@ -7,11 +7,15 @@ import secrets
 import time
 from typing import Any
 
+from starlette.requests import ClientDisconnect
+
 from app.errors import ApiError, ServerError
 from app.services.asgi_call import ASGIApp, Message, Receive, Scope, Send
 
 access_log = logging.getLogger("manta.access")
 logger = logging.getLogger("manta")
+
+MAX_LOGGED_PATH = 256
 
 
 class RequestContextMiddleware:
@@ -49,6 +53,9 @@ class RequestContextMiddleware:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            # It left in the middle of its own body; there is nobody to answer.
+            pass
         except Exception:
             logger.exception("request %s failed", request_id)
             if not status:
@@ -75,16 +82,20 @@ def _drop_trailing_slash(scope: Scope) -> None:
 
 def _log(scope: Scope, request_id: str, status: int, elapsed_s: float) -> None:
     state = scope["state"]
+    # A path may hold anything: line breaks that look like another line, or 64 KB.
+    path = "".join(character if character.isprintable() else "?" for character in scope["path"][:MAX_LOGGED_PATH])
+    # 499: the client left before it was answered.
+    status = status or 499
     access_log.info(
         "%s %s %d",
         scope["method"],
-        scope["path"],
+        path,
         status,
         extra={
             "request_id": request_id,
             "method": scope["method"],
-            "path": scope["path"],
-            "status": status or 499,
+            "path": path,
+            "status": status,
             "elapsed_ms": round(elapsed_s * 1000, 1),
             "subject": state.get("subject"),
             "model": state.get("model"),

@@ -69,7 +69,7 @@ async def json_body(request: Request) -> dict[str, Any]:
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type and media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType(f"The body has to be JSON: send Content-Type: application/json, not {media_type}.")
+        raise UnsupportedMediaType(f"The body has to be JSON: send Content-Type: application/json, not {media_type[:64]}.")
     return parse_json_object(await request.body())
 
 

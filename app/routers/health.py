@@ -59,6 +59,7 @@ async def get_version() -> dict[str, str | None]:
 
 def _models_condition(services: Services) -> Condition:
     states = [entry.state.status for entry in services.catalog.current().entries.values()]
+    states = [state for state in states if state != "disabled"]
     if not states:
         return "not_configured"
     failed = states.count("failed")

@@ -23,10 +23,11 @@ async def list_models(
     """List every known model, with what it can do and what it is doing now."""
     entries = services.catalog.current().entries
     ids = sorted(entries, reverse=order == "desc")
-    if after in ids:
-        ids = ids[ids.index(after) + 1 :]
-    if before in ids:
-        ids = ids[: ids.index(before)]
+    # By comparison, so that a page goes on where it should when the model it hangs on is gone.
+    if after is not None:
+        ids = [id_ for id_ in ids if (id_ < after if order == "desc" else id_ > after)]
+    if before is not None:
+        ids = [id_ for id_ in ids if (id_ > before if order == "desc" else id_ < before)]
     page = ids[:limit]
     return {
         "object": "list",

@@ -17,7 +17,7 @@ from app.services.catalog import CatalogEntry
 from app.services.relay import Relay
 
 OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
-GENERATIVE: frozenset[Capability | None] = frozenset(("chat", "completions"))
+GENERATIVE = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/messages"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _body_for(route: Route, spec: ModelSpec, payload: Mapping[str, Any]) -> byte
     # The engine knows its model by id alone; the caller's name for it travels beside the body.
     body = {**payload, "model": spec.id}
     cap = spec.limits.max_output_tokens
-    if cap is not None and route.capability in GENERATIVE and not any(name in payload for name in OUTPUT_CAPS):
+    if cap is not None and route.path in GENERATIVE and not any(name in payload for name in OUTPUT_CAPS):
         body["max_tokens"] = cap
     return msgspec.json.encode(body)
 

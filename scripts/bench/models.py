@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,16 @@ from typing import Any
 from app.domain.model_spec import ModelSpec
 from app.services.model_files import load_models
 from app.settings import ROOT
-from deployments.weights import fetch
-from tests.support.tiny_model import make_tiny_model
+from deployments.weights import WeightsError, fetch
 
 CONTEXT = 2048
 QUEUE = 1024
+MAKE_TINY = """
+import sys
+from pathlib import Path
+from tests.support.tiny_model import make_tiny_model
+make_tiny_model(Path(sys.argv[1]))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +37,56 @@ class BenchModel:
     max_tokens: int
 
 
-def tiny(folder: Path, streams: int) -> BenchModel:
-    """A random Llama of a megabyte: a real engine so fast that whatever stands before it shows."""
-    weights = make_tiny_model(folder / "tiny-llama")
-    arguments = {"max_model_len": CONTEXT, "dtype": "float32", "enforce_eager": True}
-    env = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    resources = {"num_cpus": 0.5, "env": env}
-    return BenchModel(
-        _spec(streams, id="tiny-llama", source=str(weights), engine_args=arguments, resources=resources), 256
+def tiny(folder: Path, streams: int, threads: int | None) -> BenchModel:
+    """A random Llama of a megabyte: a real engine so fast that whatever stands before it shows.
+
+    Raises:
+        WeightsError: It cannot be made.
+    """
+    weights = folder / "tiny-llama"
+    # In a process of its own: torch has no business in the one that measures.
+    made = subprocess.run(
+        [sys.executable, "-c", MAKE_TINY, str(weights)], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    if made.returncode:
+        raise WeightsError(f"The tiny model could not be made: {made.stderr.strip()[-500:]}")
+    spec = {
+        "id": "tiny-llama",
+        "source": str(weights),
+        "engine_args": {"max_model_len": CONTEXT, "dtype": "float32", "enforce_eager": True},
+        "resources": {
+            "num_cpus": 0.5,
+            "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
+        },
+    }
+    return BenchModel(_spec(spec, streams, threads or 1), 256)
 
 
-def smollm2(folder: Path, streams: int) -> BenchModel:
-    """The default chat model, as its file has it; its weights are fetched and converted if they are not here yet."""
+def smollm2(folder: Path, streams: int, threads: int | None) -> BenchModel:
+    """The default chat model, as its file has it; its weights are fetched and converted if they are not here yet.
+
+    Raises:
+        ModelFileError: Its file is not right.
+        WeightsError: Its weights cannot be had.
+    """
     (default,) = load_models(str(ROOT / "configs" / "models" / "smollm2-135m-instruct.yaml"))
     assert default.source is not None
     weights = fetch(default.source, ROOT / ".manta" / "weights", _tell)
-    fields = default.model_dump(exclude={"source", "limits", "aliases"})
-    return BenchModel(_spec(streams, **fields, source=weights), 64)
+    return BenchModel(_spec(default.model_dump() | {"source": weights, "aliases": []}, streams, threads), 64)
 
 
-MODELS: dict[str, Callable[[Path, int], BenchModel]] = {"tiny": tiny, "smollm2": smollm2}
-"""By the name that ``--model`` takes: makes the model in a folder, for so many streams at once."""
+MODELS: dict[str, Callable[[Path, int, int | None], BenchModel]] = {"tiny": tiny, "smollm2": smollm2}
+"""By the name that ``--model`` takes: makes the model in a folder, for so many streams at once and so many threads."""
 
 
-def _spec(streams: int, **fields: Any) -> ModelSpec:
+def _spec(fields: dict[str, Any], streams: int, threads: int | None) -> ModelSpec:
+    resources: dict[str, Any] = fields["resources"]
+    # Ray gives every worker process one thread for each whole core that it reserved; without this the two engines
+    # would not be the same.
+    pinned = {"OMP_NUM_THREADS": str(threads or int(max(1, resources["num_cpus"])))}
+    resources = resources | {"env": pinned | resources["env"]}
     limits = {"max_ongoing_requests": max(64, streams), "max_queued_requests": QUEUE}
-    return ModelSpec.model_validate({**fields, "limits": limits})
+    return ModelSpec.model_validate({**fields, "resources": resources, "limits": limits})
 
 
 def _tell(phase: str, share: float | None, detail: str | None) -> None:

@@ -84,7 +84,7 @@ class Benchmark:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-bench-")))
             stack.callback(self._say, "stopped")
             self._say(f"making the model {self._options.model}")
-            model = MODELS[self._options.model](folder, self._highest())
+            model = MODELS[self._options.model](folder, self._highest(), self._options.threads)
             max_tokens = self._options.max_tokens or model.max_tokens
             work = Workload(model, max_tokens, self._options.requests, self._options.timeout)
             servers: list[Server] = [
@@ -206,6 +206,7 @@ def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench/overhead", description=__doc__)
     parser.add_argument("--model", choices=sorted(MODELS), default="tiny", help="tiny: random and very fast (default)")
+    parser.add_argument("--threads", type=_count, help="of each engine; default: 1, or what the model's file leads to")
     parser.add_argument("--rounds", type=_count, default=5)
     parser.add_argument("--streams", type=_counts, default=[1, 8, 32], help="at once, split by commas")
     parser.add_argument("--max-tokens", type=_count, help="length of each stream; default: by model")

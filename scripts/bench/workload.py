@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from scripts.bench.client import Job
 from scripts.bench.models import BenchModel
-from scripts.bench.servers import HOST, Server
+from scripts.bench.servers import HOST
 
 CHAT = "/v1/chat/completions"
 SHORT_ANSWER = 2
 STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+class Target(Protocol):
+    """Who is asked."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def headers(self) -> dict[str, str]: ...
 
 
 class Workload:
@@ -30,15 +40,15 @@ class Workload:
         self._requests = requests
         self._timeout_s = timeout_s
 
-    def streams(self, server: Server, level: int, max_tokens: int | None = None) -> Job:
+    def streams(self, target: Target, level: int, max_tokens: int | None = None) -> Job:
         """One stream a caller, all at once."""
         tokens = max_tokens or self.max_tokens
-        return self._job(server, [self._body(caller, tokens) | STREAM for caller in range(level)], 1, tokens)
+        return self._job(target, [self._body(caller, tokens) | STREAM for caller in range(level)], 1, tokens)
 
-    def unary(self, server: Server, level: int) -> Job:
+    def unary(self, target: Target, level: int) -> Job:
         """Whole answers of two tokens, one after the other from each caller."""
         bodies = [self._body(caller, SHORT_ANSWER) for caller in range(level)]
-        return self._job(server, bodies, max(1, self._requests // level), SHORT_ANSWER)
+        return self._job(target, bodies, max(1, self._requests // level), SHORT_ANSWER)
 
     def _body(self, caller: int, tokens: int) -> dict[str, Any]:
         return {
@@ -49,12 +59,12 @@ class Workload:
             "ignore_eos": True,
         }
 
-    def _job(self, server: Server, bodies: list[dict[str, Any]], requests: int, tokens: int) -> Job:
+    def _job(self, target: Target, bodies: list[dict[str, Any]], requests: int, tokens: int) -> Job:
         return Job(
             host=HOST,
-            port=server.port,
+            port=target.port,
             path=CHAT,
-            headers=server.headers,
+            headers=target.headers,
             bodies=[json.dumps(body) for body in bodies],
             requests=requests,
             expected_tokens=tokens,

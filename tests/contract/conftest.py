@@ -29,7 +29,6 @@ VLLM_ARGS = {
     "enable_auto_tool_choice": True,
     "tool_call_parser": "hermes",
     "tool_strict_level": "parameter",
-    "structured_outputs_config": {"disable_any_whitespace": True},
 }
 
 

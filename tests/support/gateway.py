@@ -157,9 +157,16 @@ async def running_gateway(
     for engine in engines.values():
         await engine.start(lambda *_: None)
     backend = WatchedBackend(InProcessBackend({id_: engine.app() for id_, engine in engines.items()}))
-    values = {"state_dir": state_dir, "secret_key": SECRET, "mongodb_database": database_name, **settings}
+    values = {
+        "state_dir": state_dir,
+        "secret_key": SECRET,
+        "profile": "development",
+        "mongodb_database": database_name,
+        "mongodb_timeout_s": 10,
+        **settings,
+    }
     services = build_services(
-        Settings.load(**{"mongodb_timeout_s": 10, **values}),
+        Settings.load(**values),
         mongodb_uri,
         StaticCatalog(Catalog.of(entries)),
         backend,

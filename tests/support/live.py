@@ -51,11 +51,13 @@ class Live:
         url: ``http://127.0.0.1:<port>``, without a path.
         state_dir: Its database, logs and first key.
         models: Model files, or a folder of them.
+        settled: Models whose start does not end in ``ready``, and in what it ends.
     """
 
     url: str
     state_dir: Path
     models: tuple[Path, ...]
+    settled: dict[str, str] = field(default_factory=lambda: {SLEEPER: "cold"})
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _run: str = ""
 
@@ -151,8 +153,7 @@ class Live:
         states = {model["id"]: model["status"] for model in response.json()["data"]}
         if not states or not (self.state_dir / "api-key").exists():
             return "no models or no key yet"
-        settled = {SLEEPER: "cold"}
-        missing = {id_: status for id_, status in states.items() if status not in ("ready", settled.get(id_))}
+        missing = {id_: status for id_, status in states.items() if status not in ("ready", self.settled.get(id_))}
         return f"models are {missing}" if missing else None
 
     def _left_over(self) -> list[psutil.Process]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -65,7 +64,7 @@ class Manta:
         """The run file, if there is one."""
         try:
             run = json.loads((self.state / "run.json").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         self.runs.add(run["id"])
         return run
@@ -93,8 +92,8 @@ def manta(tmp_path: Path) -> Iterator[Manta]:
     yield manta
     manta.run()
     for process in manta.started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
     for run in manta.runs:
         end(members(run), 5)
+    for process in manta.started:
+        process.communicate()

@@ -1,7 +1,7 @@
 """A stand-in for ``deployments.local``: same arguments, same endpoints, started in a moment.
 
-``FAKE`` in the environment says how it behaves: ``dies``, ``model-fails``, ``stubborn`` (deaf to SIGTERM), ``slow`` (never
-ready). It always has a child of its own in another session, as Ray's processes are.
+``FAKE`` in the environment says how it behaves: ``dies``, ``model-fails``, ``stubborn`` (deaf to SIGTERM), ``slow``
+(never ready). It always has a child of its own in another session, as Ray's processes are.
 """
 
 from __future__ import annotations

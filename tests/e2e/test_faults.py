@@ -1,0 +1,238 @@
+"""Things die: a replica in the middle of a stream, before the first token, by a payload's doing, again and again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.live import Live
+from tests.support.ports import free_port
+
+pytestmark = pytest.mark.live
+
+RESTART_S = 60
+
+PAIR = """
+id: pair
+engine: scripted
+engine_args: {tokens_per_s: 40, default_tokens: 400}
+autoscaling: {min_replicas: 2, max_replicas: 2}
+resources: {num_cpus: 0.1}
+"""
+BYSTANDER = """
+id: bystander
+engine: scripted
+engine_args: {tokens_per_s: 40, default_tokens: 120}
+resources: {num_cpus: 0.1}
+"""
+KILLABLE = """
+id: killable
+engine: scripted
+engine_args: {die_on: "[kill]"}
+resources: {num_cpus: 0.1}
+"""
+DIES_ONCE = """
+id: dies-once
+engine: scripted
+engine_args: {die_on: "[kill]", die_once_file: %s}
+resources: {num_cpus: 0.1}
+"""
+NEVER_STARTS = """
+id: never-starts
+engine: scripted
+engine_args: {fail_start: "the dog ate the weights"}
+resources: {num_cpus: 0.1}
+"""
+SLEEPY = """
+id: sleepy
+engine: scripted
+engine_args: {start_s: 2, tokens_per_s: 50}
+autoscaling: {min_replicas: 0, max_replicas: 1}
+resources: {num_cpus: 0.1}
+"""
+CROWDED = """
+id: crowded
+engine: scripted
+engine_args: {ttft_s: 3}
+limits: {max_ongoing_requests: 1, max_queued_requests: 1}
+resources: {num_cpus: 0.1}
+"""
+
+
+SETTLED = {"never-starts": "failed", "sleepy": "cold"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A service of scripted models, each with its fault."""
+    folder = tmp_path_factory.mktemp("faults")
+    models = folder / "models"
+    models.mkdir()
+    texts = (PAIR, BYSTANDER, KILLABLE, DIES_ONCE % (folder / "died"), NEVER_STARTS, SLEEPY, CROWDED)
+    for number, text in enumerate(texts):
+        (models / f"{number}.yaml").write_text(text)
+    service = Live(f"http://127.0.0.1:{free_port()}", folder / "state", (models,), SETTLED)
+    service.start()
+    yield service
+    service.stop()
+
+
+def chat(service: Live, model: str, text: str = "hello", **fields: Any) -> httpx.Response:
+    """One unary chat completion."""
+    body = {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+    return httpx.post(f"{service.openai_url}/chat/completions", json=body, headers=service.auth, timeout=120)
+
+
+def events(service: Live, model: str, text: str = "hello", **fields: Any) -> Iterator[str]:
+    """The data of each event of a streamed chat completion."""
+    body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True, **fields}
+    url = f"{service.openai_url}/chat/completions"
+    with httpx.stream("POST", url, json=body, headers=service.auth, timeout=120) as response:
+        assert response.status_code == 200
+        for line in response.iter_lines():
+            if line.startswith("data: "):
+                yield line.removeprefix("data: ")
+
+
+def replicas(service: Live, model: str) -> list[psutil.Process]:
+    """The processes of a model's replicas."""
+    title = f"ray::ServeReplica:model-{model}:"
+    below = psutil.Process(service.pid).children(recursive=True)
+    return [process for process in below if _title(process).startswith(title)]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def wait_until_ready(service: Live, model: str, count: int) -> None:
+    """Return when the model has ``count`` replicas again."""
+    deadline = time.monotonic() + RESTART_S
+    while service.model(model)["replicas"] != count:
+        assert time.monotonic() < deadline, f"{model} did not come back: {service.model(model)}"
+        time.sleep(0.2)
+
+
+def error_of(data: str) -> dict[str, Any] | None:
+    """The error that an event carries, if it carries one."""
+    return None if data == "[DONE]" else json.loads(data).get("error")
+
+
+def test_a_replica_killed_in_mid_stream_ends_its_streams_with_an_error_and_no_others(service: Live) -> None:
+    """Of two streams on two replicas, and one of another model, only the victim's ends, with an error event."""
+    wait_until_ready(service, "pair", 2)
+    with ThreadPoolExecutor(5) as pool:
+        pair = [pool.submit(lambda: list(events(service, "pair"))) for _ in range(4)]
+        bystander = pool.submit(lambda: list(events(service, "bystander")))
+        time.sleep(3)
+        replicas(service, "pair")[0].kill()
+        ends = [stream.result()[-1] for stream in pair]
+        assert bystander.result()[-1] == "[DONE]"
+    broken = [error for end in ends if (error := error_of(end))]
+    assert {error["code"] for error in broken} == {"engine_crashed"}
+    assert 0 < len(broken) < 4, f"the streams of one replica of two had to end: {ends}"
+    assert ends.count("[DONE]") == 4 - len(broken)
+    wait_until_ready(service, "pair", 2)
+    assert chat(service, "pair", max_tokens=3).status_code == 200
+
+
+def test_a_replica_killed_before_the_first_token_costs_its_caller_nothing(service: Live) -> None:
+    """The engine dies of the request, once; the request is answered by the restarted replica."""
+    (before,) = replicas(service, "dies-once")
+    response = chat(service, "dies-once", "please [kill] yourself")
+    assert response.status_code == 200, response.text
+    (after,) = replicas(service, "dies-once")
+    assert before.pid != after.pid, "the replica was to die"
+
+
+def test_a_payload_that_kills_twice_is_named_and_not_tried_a_third_time(service: Live) -> None:
+    """Two replicas die; the third lives on, and the same payload is refused at once."""
+    (first,) = replicas(service, "killable")
+    response = chat(service, "killable", "please [kill] yourself")
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "engine_crashed_by_request"
+    assert "twice" in response.json()["error"]["message"]
+    assert response.headers["x-should-retry"] == "false"
+    wait_until_ready(service, "killable", 1)
+    (third,) = replicas(service, "killable")
+    assert third.pid != first.pid
+    again = chat(service, "killable", "please [kill] yourself")
+    assert again.json()["error"]["code"] == "engine_crashed_by_request"
+    assert [third] == replicas(service, "killable"), "nobody may die of it again"
+    assert chat(service, "killable", "an innocent question").status_code == 200
+
+
+def test_a_stream_that_dies_before_its_first_token_is_retried_like_any_other(service: Live) -> None:
+    """A killer asked for as a stream is refused with a status, since nothing was sent yet."""
+    body = {"model": "killable", "messages": [{"role": "user", "content": "stream and [kill]"}], "stream": True}
+    response = httpx.post(f"{service.openai_url}/chat/completions", json=body, headers=service.auth, timeout=120)
+    assert response.status_code == 500
+    assert response.json()["error"]["code"] == "engine_crashed_by_request"
+    wait_until_ready(service, "killable", 1)
+
+
+def test_a_model_that_cannot_start_says_why(service: Live) -> None:
+    """Its state is failed, with the reason in words; a request to it is told the same at once."""
+    model = service.model("never-starts")
+    assert model["status"] == "failed"
+    assert "the dog ate the weights" in model["detail"]
+    response = chat(service, "never-starts")
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "model_failed"
+    assert "the dog ate the weights" in response.json()["error"]["message"]
+    assert "Retry-After" in response.headers
+    status = httpx.get(f"{service.openai_url}/status", headers=service.auth).json()
+    assert status["inference_model"] == "degraded"
+
+
+def test_a_sleeping_model_wakes_for_a_request(service: Live) -> None:
+    """It is cold, and listed; the first request waits for it and is answered."""
+    assert service.model("sleepy")["status"] == "cold"
+    assert chat(service, "sleepy").status_code == 200
+    assert service.model("sleepy")["status"] == "ready"
+
+
+def test_a_full_queue_is_answered_503_with_the_time_to_come_back(service: Live) -> None:
+    """One runs, one waits, the rest hear that there is no room."""
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: chat(service, "crowded"), range(6)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert set(statuses) == {200, 503}, statuses
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.json()["error"]["code"] == "overloaded"
+    assert int(refused.headers["Retry-After"]) >= 1
+
+
+def test_the_database_killed_comes_back_and_warm_keys_never_notice(service: Live) -> None:
+    """A known key works while the database is away; the database is restarted by its replica's end."""
+    assert chat(service, "bystander", max_tokens=1).status_code == 200
+    below = psutil.Process(service.pid).children(recursive=True)
+    (database,) = [process for process in below if "secantus" in _title(process)]
+    database.kill()
+    assert chat(service, "bystander", max_tokens=1).status_code == 200
+    deadline = time.monotonic() + RESTART_S
+    while httpx.get(f"{service.url}/readyz").status_code != 200:
+        assert time.monotonic() < deadline, "the database did not come back"
+        time.sleep(0.5)
+    assert httpx.get(f"{service.openai_url}/status").json()["database"] == "healthy"
+
+
+def test_serve_cannot_be_steered_by_a_clients_headers(service: Live) -> None:
+    """A time-out of nothing and a foreign request id are ignored."""
+    headers = {**service.auth, "x-request-timeout-seconds": "0.001", "x-request-id": "mine", "x-session-id": "a"}
+    body = {"model": "bystander", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 8}
+    response = httpx.post(f"{service.openai_url}/chat/completions", json=body, headers=headers, timeout=60)
+    assert response.status_code == 200
+    ids = response.headers.get_list("x-request-id")
+    assert len(ids) == 1
+    assert ids[0].startswith("req_")
