@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import AsyncGenerator
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from app import openapi
 from app.error_handlers import add_error_handlers
 from app.middleware.body_limit import BodyLimitMiddleware
+from app.middleware.cors import CrossOriginMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.routers import docs, health, inference, models
 from app.services import Services
@@ -49,7 +49,7 @@ def create_app(services: Services) -> FastAPI:
     # Starlette runs the last one added first.
     app.add_middleware(BodyLimitMiddleware, max_bytes=services.settings.max_body_bytes)
     app.add_middleware(
-        CORSMiddleware,
+        CrossOriginMiddleware,
         allow_origins=services.settings.cors_origins,
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
         allow_headers=["*"],

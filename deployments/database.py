@@ -69,9 +69,10 @@ class EmbeddedDatabase:
 
 def _port(memory: Path) -> int:
     """The port of the last start if it is free, so that clients of a restarted database find it again."""
-    last = memory.read_text() if memory.exists() else ""
-    for wish in (int(last) if last.isdigit() else 0, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
+    last = memory.read_text(errors="replace").strip() if memory.exists() else ""
+    for wish in (int(last) if last.isascii() and last.isdigit() else 0, 0):
+        # OverflowError: a number that is no port.
+        with socket.socket() as probe, contextlib.suppress(OSError, OverflowError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", wish))
             port: int = probe.getsockname()[1]

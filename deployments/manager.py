@@ -20,12 +20,16 @@ from app.domain.model_spec import ModelSpec
 from app.observability.logging import configure_logging
 from app.services.catalog import CatalogEntry
 from deployments.model import application
-from deployments.states import PhaseReport, state_of
+from deployments.states import PhaseReport, following, state_of
 
 logger = logging.getLogger("manta")
 
-RECONCILE_S = 1.0
+BUSY_S = 0.5
+SETTLED_S = 2.0
+"""Asking Serve for its status costs tens of milliseconds, so less often while nothing moves."""
+
 WATCH_S = 20.0
+AT_REST = ("cold", "ready", "failed", "disabled")
 GONE = (ApplicationStatus.DELETING, ApplicationStatus.NOT_STARTED)
 
 
@@ -71,7 +75,7 @@ class ModelManager:
 
     async def report(self, report: PhaseReport) -> None:
         """Hear from a replica how far its start is."""
-        self._reports[report.model] = report
+        self._reports[report.model] = following(self._reports.get(report.model), report)
 
     async def check_health(self) -> None:
         """Return if the reconciliation still runs."""
@@ -99,7 +103,10 @@ class ModelManager:
             except Exception:
                 # Serve's controller may be restarting; the loop has to outlive that.
                 logger.exception("could not reconcile the models; trying on")
-            await asyncio.sleep(RECONCILE_S)
+            await asyncio.sleep(SETTLED_S if self._settled() else BUSY_S)
+
+    def _settled(self) -> bool:
+        return all(entry.state.status in AT_REST for entry in self._entries.values())
 
     async def _reconcile(self) -> None:
         status = await asyncio.to_thread(serve.status)

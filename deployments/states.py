@@ -11,6 +11,10 @@ from app.domain.model_spec import ModelSpec
 from app.domain.model_state import ModelState, StartPhase
 
 
+NO_REASON = "its replica could not be started: see its log"
+"""Serve's own message is none for callers: it holds the trace."""
+
+
 @dataclass(frozen=True, slots=True)
 class PhaseReport:
     """What a replica says of its start.
@@ -19,8 +23,8 @@ class PhaseReport:
         phase: Where it is, ``ready`` at the end, ``failed`` if it gave up.
         progress: Share of the phase that is done, 0 to 1, or None.
         detail: In words.
-        max_model_len: In tokens; with ``ready``.
-        start_s: Seconds from the constructor to ``ready``.
+        max_model_len: In tokens; known from the first ``ready`` on.
+        start_s: Seconds from the constructor to ``ready``, of the last start that got there.
     """
 
     model: str
@@ -30,6 +34,13 @@ class PhaseReport:
     detail: str | None = None
     max_model_len: int | None = None
     start_s: float | None = None
+
+
+def following(last: PhaseReport | None, report: PhaseReport) -> PhaseReport:
+    """The newest report, with what an earlier one of the same spec knew: another replica may have got further."""
+    if last is None or last.digest != report.digest or report.phase == "ready":
+        return report
+    return replace(report, max_model_len=last.max_model_len, start_s=last.start_s)
 
 
 def state_of(
@@ -52,14 +63,16 @@ def state_of(
         return ModelState("failed", detail=failure)
     deployment = app.deployments.get(spec.deployment_name) if app else None
     if app is None or deployment is None:
+        if app is not None and app.status == ApplicationStatus.DEPLOY_FAILED:
+            return ModelState("failed", detail=NO_REASON)
         return ModelState("starting", "allocating")
     replicas = cast("dict[str, int]", deployment.replica_states)
     running = replicas.get("RUNNING", 0)
     if running:
         return replace(known, status="ready", replicas=running)
     if app.status == ApplicationStatus.DEPLOY_FAILED:
-        detail = report.detail if report and report.phase == "failed" else deployment.message
-        return ModelState("failed", detail=detail or "its replica could not be started")
+        detail = report.detail if report and report.phase == "failed" else None
+        return replace(known, status="failed", detail=detail or NO_REASON)
     if any(replicas.get(state, 0) for state in ("STARTING", "UPDATING", "RECOVERING")):
         return _starting(report, known)
     if replicas.get("STOPPING", 0):
@@ -73,5 +86,6 @@ def _starting(report: PhaseReport | None, known: ModelState) -> ModelState:
     if report is None or report.phase == "ready":
         return replace(known, status="starting", phase="allocating")
     if report.phase == "failed":
-        return ModelState("starting", "allocating", detail=f"the last try failed: {report.detail}")
-    return ModelState("starting", report.phase, report.progress, report.detail)
+        detail = f"the last try failed: {report.detail}"
+        return replace(known, status="starting", phase="allocating", detail=detail)
+    return replace(known, status="starting", phase=report.phase, progress=report.progress, detail=report.detail)

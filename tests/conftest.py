@@ -1,3 +1,18 @@
 """Fixtures for every test: see ``tests.support``."""
 
+from __future__ import annotations
+
+import pytest
+
 pytest_plugins = ["tests.support.loop", "tests.support.mongo", "tests.support.gateway"]
+
+OTHERS_WARNINGS = (
+    # Ray Serve's own models, at import
+    "ignore:Using extra keyword arguments on `Field`:pydantic.warnings.PydanticDeprecatedSince20",
+)
+"""Warnings that we cannot mend; every other one is an error."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in OTHERS_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)

@@ -26,7 +26,7 @@ def fetch_weights(settings: Settings, models: str, programs: Programs, run_id: s
     Raises:
         CliError: Some cannot be had; says which and why.
     """
-    command = [*programs.weights, "fetch", "--model", models, "--cache", str(settings.state_dir / "weights"), "--json"]
+    command = [*programs.weights, "fetch", "--model", models, "--cache", str(settings.weights), "--json"]
     log = settings.state_dir / "logs" / "weights.log"
     problems: list[str] = []
     with _child(command, programs.folder, run_id, log) as process, screen.board() as board:

@@ -46,7 +46,7 @@ class RequestContextMiddleware:
                 elapsed_ms = int((time.perf_counter() - started) * 1000)
                 message["headers"] = [
                     *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode()),
+                    *((name, request_id.encode()) for name in _id_headers(scope)),
                     (b"openai-processing-ms", str(elapsed_ms).encode()),
                 ]
             await send(message)
@@ -72,6 +72,13 @@ async def send_error(send: Send, error: ApiError) -> None:
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _id_headers(scope: Scope) -> tuple[bytes, ...]:
+    # Anthropic's SDKs look for the id under another name than OpenAI's.
+    if scope["path"].endswith(("/messages", "/messages/count_tokens")):
+        return (b"x-request-id", b"request-id")
+    return (b"x-request-id",)
 
 
 def _drop_trailing_slash(scope: Scope) -> None:

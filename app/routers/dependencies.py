@@ -69,8 +69,14 @@ async def json_body(request: Request) -> dict[str, Any]:
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if media_type and media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType(f"The body has to be JSON: send Content-Type: application/json, not {media_type[:64]}.")
-    return parse_json_object(await request.body())
+        raise UnsupportedMediaType(
+            f"The body has to be JSON: send Content-Type: application/json, not {media_type[:64]}."
+        )
+    raw = await request.body()
+    if not raw and request.query_params:
+        # what a request without a body says, it says in its query
+        return {}
+    return parse_json_object(raw)
 
 
 JsonBody = Annotated[dict[str, Any], Depends(json_body)]

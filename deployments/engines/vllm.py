@@ -13,32 +13,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import sys
 from argparse import Namespace
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 from pydantic import Field
 
 from app.domain.model_spec import ModelSpec
 from app.services.asgi_call import ASGIApp, AsgiCall
-from deployments.engines import conform
 from deployments.engines.base import EngineDead, EngineLoad, Report
 from deployments.engines.vllm_adapt import adapt, strip, with_fingerprint
 from deployments.engines.vllm_app import EngineApp
-from deployments.engines.vllm_args import check_weights, forbid_compilation, prepare_environment, split, with_defaults
+from deployments.engines.vllm_args import check_values, forbid_compilation, prepare_environment, split, with_defaults
 from deployments.engines.vllm_counters import Counters
-from deployments.engines.vllm_failures import explain
+from deployments.engines.vllm_failures import explain, explain_death
 from deployments.engines.vllm_parent import ParentWatch
+from deployments.engines.vllm_weights import check_weights
 
 logger = logging.getLogger("manta")
 
-SHUTDOWN_S = 5.0
+SHUTDOWN_S = 1.0
 
 
 class VllmEngine:
@@ -59,6 +60,7 @@ class VllmEngine:
         self._launch: asyncio.Future[tuple[Any, Namespace]] | None = None
         self._stopped = False
         self._words: Connection | None = None
+        self._cause: str | None = None
 
     @property
     def max_model_len(self) -> int:
@@ -132,6 +134,7 @@ class VllmEngine:
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        check_values(self._spec, _hints(AsyncEngineArgs) | _hints(FrontendArgs))
         names = ([each.name for each in fields(AsyncEngineArgs)], [each.name for each in fields(FrontendArgs)])
         cpu = current_platform.is_cpu()
         engine, frontend = with_defaults(*split(self._spec, *names), cpu=cpu)
@@ -196,15 +199,14 @@ class VllmEngine:
             return EngineDead(f"The engine of {self._spec.id} is not running.")
         if not self._llm.errored:
             return None
-        words = self._last_words()
-        return EngineDead(f"The engine of {self._spec.id} died{': ' + conform.clean(words) if words else ''}.")
+        return EngineDead(explain_death(self._spec, self._last_words()))
 
     def _last_words(self) -> str | None:
         # The first process to fail tells the cause; those above it only that something below them failed.
-        try:
-            return self._words.recv() if self._words is not None and self._words.poll() else None
-        except (EOFError, OSError):
-            return None
+        if self._cause is None and self._words is not None:
+            with suppress(EOFError, OSError):
+                self._cause = self._words.recv() if self._words.poll() else None
+        return self._cause
 
     async def _end_launch(self) -> None:
         while self._launch is not None and not self._launch.done():
@@ -215,6 +217,18 @@ class VllmEngine:
         if self._launch is not None and not self._launch.cancelled() and self._launch.exception() is None:
             self._llm = self._llm or self._launch.result()[0]
         self._launch = None
+
+
+def _hints(arguments: type) -> dict[str, Any]:
+    # Some of vLLM's hints name what only a type checker imports: those arguments are not checked ahead.
+    unknown: dict[str, Any] = {}
+    while True:
+        try:
+            return get_type_hints(arguments, localns=unknown)
+        except NameError as error:
+            if error.name in unknown:
+                return {}
+            unknown[error.name] = Any
 
 
 def _check_tool_parser(name: str | None) -> None:
@@ -306,10 +320,20 @@ def _run_engine_core(words: Connection, watch: ParentWatch, /, *args: Any, **kwa
     from vllm.v1.executor.multiproc_executor import WorkerProc
 
     WorkerProc.worker_main = staticmethod(partial(_run_worker, words, watch))
+    name = "_send_engine_dead"
+    original = getattr(EngineCoreProc, name)
+
+    def send_engine_dead(self: Any) -> None:
+        # Called where the fatal error is handled: the cause has to be there before the news.
+        if (error := sys.exception()) is not None:
+            _tell(words, error)
+        original(self)
+
+    setattr(EngineCoreProc, name, send_engine_dead)
     try:
         EngineCoreProc.run_engine_core(*args, **kwargs)
     except Exception as error:
-        words.send(f"{type(error).__name__}: {error}")
+        _tell(words, error)
         raise
 
 
@@ -323,12 +347,17 @@ def _run_worker(words: Connection, _: ParentWatch, /, *args: Any, **kwargs: Any)
         try:
             original(self, *args, **kwargs)
         except Exception as error:
-            words.send(f"{type(error).__name__}: {error}")
+            _tell(words, error)
             raise
 
     WorkerProc.__init__ = initialise
     _avoid_amx_attention()
     WorkerProc.worker_main(*args, **kwargs)
+
+
+def _tell(words: Connection, error: BaseException) -> None:
+    with suppress(OSError):
+        words.send(f"{type(error).__name__}: {error}")
 
 
 def _avoid_amx_attention() -> None:

@@ -9,7 +9,10 @@ import os
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
 
 from app.domain.model_spec import ModelSpec
 from deployments.engines.base import EngineDead
@@ -107,19 +110,30 @@ def forbid_compilation() -> None:
     os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 
-def check_weights(spec: ModelSpec, weights: str) -> None:
-    """Look at local weights before vLLM is imported; a hub id is vLLM's to resolve.
+def check_values(spec: ModelSpec, hints: Mapping[str, Any]) -> None:
+    """Look at the plain values of ``engine_args``: vLLM itself finds a wrong type late, in words that do not name it.
+
+    Args:
+        spec: The model.
+        hints: The types of vLLM's arguments.
 
     Raises:
-        EngineDead: There is no model.
+        EngineDead: A value has the wrong type.
     """
-    path = Path(weights)
-    if not path.exists():
-        if path.is_absolute() or weights.startswith("."):
-            raise EngineDead(f"The weights of {spec.id} are gone: nothing is where {spec.source} was fetched to.")
-        return
-    if path.is_dir() and not (path / "config.json").exists() and not (path / "params.json").exists():
-        raise EngineDead(f"The weights of {spec.id} are not a model: {spec.source} has no config.json.")
+    for name, value in spec.engine_args.items():
+        hint = hints.get(name)
+        if hint is not None and _is_plain(hint):
+            try:
+                TypeAdapter(hint).validate_python(value)
+            except ValidationError as error:
+                complaint = error.errors()[-1]["msg"]
+                raise EngineDead(f"engine_args of {spec.id}: {name} is {value!r}. {complaint}.") from None
+
+
+def _is_plain(hint: Any) -> bool:
+    if hint in (int, float, bool, str, type(None)) or get_origin(hint) is Literal:
+        return True
+    return isinstance(hint, UnionType) and all(_is_plain(part) for part in get_args(hint))
 
 
 def _unknown(name: str, known: Collection[str]) -> str:

@@ -9,12 +9,16 @@ from deployments.engines.conform import clean
 
 _MEMORY = "Give the replica more memory, or lower kv_cache_memory_bytes, max_model_len or max_num_seqs in engine_args."
 
+_RAISED = re.compile(r"\A(?:[A-Z]\w*(?:Error|Exception)|Error): ")
+_RELAYED = re.compile(r"Worker failed with error '(.*)', please check the stack trace", re.DOTALL)
+
 _KNOWN: tuple[tuple[str, str], ...] = (
     (r"'EngineCore\w*': -9\b", f"its process was killed, most likely for lack of memory. {_MEMORY}"),
     (r"'EngineCore\w*': -\d+", "its process crashed (see the replica's log)."),
     (
-        r"(?i)out of memory|cannot allocate|can't allocate|bad_alloc|MemoryError|not enough memory",
-        f"there is not enough memory. {_MEMORY}",
+        r"(?i)out of memory|cannot allocate|can't allocate|bad_alloc|MemoryError|not enough memory"
+        r"|less than requested memory|less than desired CPU memory",
+        f"there is not enough memory ({{message}}). {_MEMORY}",
     ),
     (
         r"(?i)(No available memory for the cache|KV cache is needed|larger than the available KV cache"
@@ -56,18 +60,35 @@ def explain(spec: ModelSpec, error: BaseException, root: str | None) -> str:
         root: What its child process raised first, if it could tell: then ``error`` only points there.
     """
     text = f"{root or ''}\n{type(error).__name__}: {error}"
-    message = _first_words(root or str(error) or type(error).__name__)
+    return f"The engine of {spec.id} could not start: {_reason(text, root or str(error) or type(error).__name__)}."
+
+
+def explain_death(spec: ModelSpec, words: str | None) -> str:
+    """A sentence on why the engine of ``spec`` is gone.
+
+    Args:
+        spec: The model.
+        words: What its process raised, if it could tell.
+    """
+    return f"The engine of {spec.id} died: {_reason(words, words) if words else 'its process ended unexpectedly'}."
+
+
+def _reason(text: str, words: str) -> str:
+    message = _first_words(words)
     for pattern, sentence in _KNOWN:
         if re.search(pattern, text):
-            return f"The engine of {spec.id} could not start: {sentence.format(message=message)}"
-    return f"The engine of {spec.id} could not start: {message}."
+            return sentence.format(message=message).rstrip(".")
+    return message
 
 
 def _first_words(text: str, limit: int = 300) -> str:
+    text = _RAISED.sub("", text.strip())
+    if relayed := _RELAYED.search(text):
+        text = relayed[1]
     # Pydantic puts the field and its complaint on lines of their own, after a headline.
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     headline = lines[0] if lines else "it gave no reason"
     if "validation error" in headline and len(lines) > 1:
         headline = ": ".join(lines[1:3]).split(" [type=")[0]
     flags = re.sub(r"--([a-z][a-z-]+)", lambda match: match[1].replace("-", "_"), headline)
-    return clean(flags).removeprefix("Value error, ")[:limit].rstrip(". ")
+    return clean(flags.removeprefix("Value error, "))[:limit].rstrip(". ")

@@ -6,6 +6,7 @@ installed, and its dependencies stay where they are.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import zipfile
@@ -119,14 +120,16 @@ def _announced(lines: Sequence[str]) -> float | None:
 
 
 def _bytes_below(folder: Path) -> int:
-    """Size of what pip has so far: it writes below its temporary folder, then moves."""
-    sizes = 0
-    for path in folder.rglob("*.whl"):
-        try:
-            sizes = max(sizes, path.stat().st_size)
-        except FileNotFoundError:
-            continue
-    return sizes
+    """Size of what pip has so far: it writes below its temporary folder, then moves, while we look."""
+    wheels = (Path(where) / name for where, _, names in os.walk(folder) for name in names if name.endswith(".whl"))
+    return max((_size(wheel) for wheel in wheels), default=0)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _tell_bytes(title: str, done: int, total: float | None, progress: Progress) -> None:

@@ -1,8 +1,8 @@
-"""What every process of a server holds in memory, idle and after the load."""
+"""What every process of a server holds in memory, idle and after the load, and what it uses of a core while idle."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -27,10 +27,15 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One process, or a sum of them, at both moments; None where it was not there."""
+    """One process, or a sum of them, at both moments; None where it was not there.
+
+    Attributes:
+        idle_cpu: Share of a core that it uses while nobody asks anything.
+    """
 
     name: str
     pid: int | None
+    idle_cpu: float
     idle: Footprint | None
     loaded: Footprint | None
 
@@ -47,12 +52,19 @@ def footprints(processes: Iterable[psutil.Process]) -> list[Footprint]:
     return found
 
 
-def rows(idle: Sequence[Footprint], loaded: Sequence[Footprint]) -> list[Row]:
-    """Both moments side by side, the largest first, and their sum at the end."""
+def rows(idle: Sequence[Footprint], loaded: Sequence[Footprint], idle_cpu: Mapping[int, float]) -> list[Row]:
+    """Both moments side by side, the largest first, and their sum at the end.
+
+    Args:
+        idle_cpu: Share of a core by process id.
+    """
     before, after = {each.pid: each for each in idle}, {each.pid: each for each in loaded}
-    found = [Row((after.get(pid) or before[pid]).name, pid, before.get(pid), after.get(pid)) for pid in before | after]
+    found = [
+        Row(either.name, pid, idle_cpu.get(pid, 0.0), before.get(pid), after.get(pid))
+        for pid, either in (before | after).items()
+    ]
     found.sort(key=lambda row: -max(each.rss for each in (row.idle, row.loaded) if each is not None))
-    return [*found, Row("sum", None, _sum(idle), _sum(loaded))]
+    return [*found, Row("sum", None, sum(idle_cpu.values()), _sum(idle), _sum(loaded))]
 
 
 def _sum(parts: Sequence[Footprint]) -> Footprint:

@@ -81,10 +81,11 @@ MODELS: dict[str, Callable[[Path, int, int | None], BenchModel]] = {"tiny": tiny
 
 def _spec(fields: dict[str, Any], streams: int, threads: int | None) -> ModelSpec:
     resources: dict[str, Any] = fields["resources"]
-    # Ray gives every worker process one thread for each whole core that it reserved; without this the two engines
-    # would not be the same.
-    pinned = {"OMP_NUM_THREADS": str(threads or int(max(1, resources["num_cpus"])))}
-    resources = resources | {"env": pinned | resources["env"]}
+    env: dict[str, str] = resources["env"]
+    # Ray gives every worker process a thread for each whole core that it reserved; stated for both engines, so that
+    # they are the same.
+    count = str(threads or env.get("OMP_NUM_THREADS") or int(max(1, resources["num_cpus"])))
+    resources = resources | {"env": env | {"OMP_NUM_THREADS": count}}
     limits = {"max_ongoing_requests": max(64, streams), "max_queued_requests": QUEUE}
     return ModelSpec.model_validate({**fields, "resources": resources, "limits": limits})
 

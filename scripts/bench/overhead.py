@@ -29,7 +29,7 @@ from scripts.bench.client import Job, Result
 from scripts.bench.machine import machine, versions
 from scripts.bench.memory import footprints, rows
 from scripts.bench.models import MODELS
-from scripts.bench.processes import cpu, spent
+from scripts.bench.processes import cpu, spent, spent_by_process
 from scripts.bench.report import Report
 from scripts.bench.servers import BareServer, BenchError, MantaServer, Server
 from scripts.bench.summary import Kind, Measurement, summarise
@@ -109,9 +109,8 @@ class Benchmark:
             versions=versions(),
             commands={server.name: shlex.join(["python", *server.command[1:]]) for server in servers},
             start_s={server.name: server.start_s for server in servers},
-            idle=idle_cpu,
             levels=levels,
-            memory={name: rows(before, loaded[name]) for name, before in idle.items()},
+            memory={name: rows(before, loaded[name], idle_cpu[name]) for name, before in idle.items()},
             errors=[
                 f"{each.server}, {each.kind} at {each.level}, round {each.round + 1}: {error}"
                 for each in self._measurements
@@ -125,15 +124,17 @@ class Benchmark:
             for level in self._options.streams:
                 self._client(server, work.streams(server, level, WARM_UP_TOKENS))
 
-    def _idle(self, servers: Sequence[Server]) -> dict[str, float]:
+    def _idle(self, servers: Sequence[Server]) -> dict[str, dict[int, float]]:
         time.sleep(SETTLE_S)
+        self._say("watching them idle")
         before = {server.name: cpu(server.processes()) for server in servers}
         started = time.monotonic()
         time.sleep(self._options.idle)
+        after = {server.name: cpu(server.processes()) for server in servers}
         seconds = time.monotonic() - started
         return {
-            server.name: sum(spent(before[server.name], cpu(server.processes())).values()) / seconds
-            for server in servers
+            name: {pid: used / seconds for pid, used in spent_by_process(before[name], now).items()}
+            for name, now in after.items()
         }
 
     def _measure(self, servers: Sequence[Server], work: Workload) -> None:

@@ -30,6 +30,7 @@ ROLES: tuple[tuple[str, str, str], ...] = (
     (r"^ray::RuntimeEnvAgent|runtime_env/agent", "Ray: environment agent", CONTROL),
     (r"log_monitor", "Ray: log monitor", CONTROL),
     (r"dashboard", "Ray: dashboard", CONTROL),
+    (r"autoscaler/_private/monitor", "Ray: autoscaler", CONTROL),
     (r"^ray::IDLE", "Ray: idle worker", CONTROL),
     (r"^ray::", "Ray: other actor", CONTROL),
     (r"resource_tracker", "Python resource tracker", CONTROL),
@@ -71,6 +72,11 @@ def cpu(processes: Iterable[psutil.Process]) -> Cpu:
 def spent(before: Cpu, after: Cpu) -> dict[str, float]:
     """Processor seconds between two looks, by part. What ended in between is lost; what began counts whole."""
     total: defaultdict[str, float] = defaultdict(float)
-    for pid, (part, seconds) in after.items():
-        total[part] += seconds - before.get(pid, (part, 0.0))[1]
+    for pid, seconds in spent_by_process(before, after).items():
+        total[after[pid][0]] += seconds
     return dict(total)
+
+
+def spent_by_process(before: Cpu, after: Cpu) -> dict[int, float]:
+    """The same by process id."""
+    return {pid: seconds - before.get(pid, (part, 0.0))[1] for pid, (part, seconds) in after.items()}

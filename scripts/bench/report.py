@@ -22,8 +22,7 @@ class Report:
         setting: What was measured and how: model, rounds, command, date.
         commands: How each server was started.
         start_s: Seconds from each server's start to its readiness.
-        idle: Share of a core that each server uses while nobody asks anything.
-        memory: What the processes of each server hold.
+        memory: What the processes of each server hold, and use while idle.
         errors: Why requests failed, or nothing.
     """
 
@@ -32,7 +31,6 @@ class Report:
     versions: Mapping[str, str]
     commands: Mapping[str, str]
     start_s: Mapping[str, float]
-    idle: Mapping[str, float]
     levels: Sequence[Level]
     memory: Mapping[str, Sequence[Row]]
     errors: Sequence[str]
@@ -55,16 +53,13 @@ class Report:
             "the lowest and the highest of the rounds).",
             "## Whole answers of two tokens",
             _unary([level for level in self.levels if level.kind == "unary"]),
-            "## Memory (MiB)",
+            "## Processes (memory in MiB)",
             "RSS counts shared pages in every process, PSS splits them among those who share them.",
             *[part for name, rows in self.memory.items() for part in (f"### {name}", _memory(rows))],
-            "## Starts and idling",
+            "## Starts",
             _table(
-                ("server", "ready after s", "% of a core while idle", "command"),
-                [
-                    (name, f"{self.start_s[name]:.1f}", f"{self.idle[name] * 100:.1f}", f"`{self.commands[name]}`")
-                    for name in self.start_s
-                ],
+                ("server", "ready after s", "command"),
+                [(name, f"{start_s:.1f}", f"`{self.commands[name]}`") for name, start_s in self.start_s.items()],
             ),
             f"## Failed requests: {len(self.errors)}",
             *[f"- {error}" for error in list(dict.fromkeys(self.errors))[:10]],
@@ -109,7 +104,7 @@ def _costs(each: Figures) -> tuple[str, ...]:
 
 
 def _memory(rows: Sequence[Row]) -> str:
-    head = ("process", "pid", "RSS idle", "RSS after load", "PSS idle", "PSS after load")
+    head = ("process", "pid", "RSS idle", "RSS after load", "PSS idle", "PSS after load", "% of a core while idle")
     return _table(
         head,
         [
@@ -118,6 +113,7 @@ def _memory(rows: Sequence[Row]) -> str:
                 str(row.pid or ""),
                 *[_mib(each and each.rss) for each in (row.idle, row.loaded)],
                 *[_mib(each and each.pss) for each in (row.idle, row.loaded)],
+                f"{row.idle_cpu * 100:.1f}",
             )
             for row in rows
         ],

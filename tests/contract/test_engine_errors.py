@@ -14,9 +14,15 @@ LONG = "fish " * 3000
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS, MESSAGES, "/tokenize", "/detokenize"])
-@pytest.mark.parametrize("body", [b"", b"{", b'{"a": \xff}', b"nonsense"])
+@pytest.mark.parametrize("body", [b"{", b"nonsense"])
 async def test_broken_json_is_named(engine_app: ASGIApp, path: str, body: bytes) -> None:
     assert_error(await post(engine_app, path, body), 400, "invalid_request_error", "invalid_json")
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, MESSAGES, "/tokenize", "/detokenize"])
+@pytest.mark.parametrize("body", [b"", b'{"a": \xff}', b"[]", b"7", b"null"])
+async def test_what_is_no_request_at_all_is_refused(engine_app: ASGIApp, path: str, body: bytes) -> None:
+    assert_error(await post(engine_app, path, body), 400, "invalid_request_error")
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,7 @@ async def test_broken_json_is_named(engine_app: ASGIApp, path: str, body: bytes)
         (CHAT, {"messages": user("x"), "max_tokens": "many"}, "max_tokens"),
         (CHAT, {"messages": user("x"), "max_tokens": "many", "stream": True}, "max_tokens"),
         (COMPLETIONS, {"prompt": "x", "max_tokens": []}, "max_tokens"),
-        (MESSAGES, {"model": "m", "max_tokens": 5}, "messages"),
+        (MESSAGES, {"model": "contract", "max_tokens": 5}, "messages"),
         ("/detokenize", {}, "tokens"),
     ],
 )
@@ -43,7 +49,7 @@ async def test_the_field_to_blame_is_named(engine_app: ASGIApp, path: str, body:
         (CHAT, {"messages": user(LONG)}),
         (CHAT, {"messages": user("x"), "max_tokens": 5000}),
         (COMPLETIONS, {"prompt": LONG}),
-        (MESSAGES, {"model": "m", "messages": user(LONG), "max_tokens": 5}),
+        (MESSAGES, {"model": "contract", "messages": user(LONG), "max_tokens": 5}),
     ],
 )
 async def test_a_context_that_is_too_small_is_named(engine_app: ASGIApp, path: str, body: Any, stream: bool) -> None:
@@ -59,7 +65,7 @@ async def test_a_tool_that_is_not_there_cannot_be_chosen(engine_app: ASGIApp) ->
 
 
 async def test_no_message_shows_a_path_or_a_traceback(engine_app: ASGIApp) -> None:
-    for body in ({}, {"messages": 1}, {"messages": user(LONG)}, {"messages": [{"role": "x"}]}):
+    for body in ({}, {"messages": 1}, {"messages": user(LONG)}, {"messages": user("x"), "max_tokens": "many"}):
         message = (await post(engine_app, CHAT, body)).json["error"]["message"]
         assert "Traceback" not in message
         assert "/lib/" not in message

@@ -19,7 +19,7 @@ EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 
 
 async def message(app: ASGIApp, **fields: Any) -> Reply:
-    reply = await post(app, "/v1/messages", {"model": "m", "messages": user("Hello"), "max_tokens": 8, **fields})
+    reply = await post(app, "/v1/messages", {"model": "contract", "messages": user("Hello"), "max_tokens": 8, **fields})
     assert reply.status == 200, reply.body
     return reply
 
@@ -72,7 +72,7 @@ async def test_a_tool_call_streams_its_input(engine_app: ASGIApp) -> None:
 
 
 async def test_counting_agrees_with_the_bill(engine_app: ASGIApp) -> None:
-    body = {"model": "m", "messages": user("Hello"), "system": "Be brief."}
+    body = {"model": "contract", "messages": user("Hello"), "system": "Be brief."}
     counted = await post(engine_app, "/v1/messages/count_tokens", body)
     MessageTokensCount.model_validate(counted.json, strict=True)
     usage = (await message(engine_app, **body)).json["usage"]

@@ -44,7 +44,8 @@ vector = openai.Embedding.create(model="{EMBEDDINGS}", input="Hello")
 models = openai.Model.list()
 model = openai.Model.retrieve("{CHAT}")
 print(json.dumps([
-    text["choices"][0]["text"], len(vector["data"][0]["embedding"]), [each["id"] for each in models["data"]], model["id"]
+    text["choices"][0]["text"], len(vector["data"][0]["embedding"]), [each["id"] for each in models["data"]],
+    model["id"],
 ]))
 """
     text, length, models, model = run(live, program)

@@ -152,11 +152,6 @@ def test_a_stream_can_be_left_in_the_middle(client: openai.OpenAI) -> None:
     assert client.chat.completions.create(model=SLOW, messages=HELLO, max_tokens=2).choices
 
 
-def test_nobody_is_asked_for_a_key_in_development(live: Live) -> None:
-    with openai.OpenAI(base_url=live.openai_url, api_key="", max_retries=0) as anonymous:
-        assert anonymous.chat.completions.create(model=SCRIPTED, messages=HELLO).choices
-
-
 def wait_until_asleep(live: Live) -> None:
     """The sleeper goes back to sleep after a few idle seconds."""
     deadline = time.monotonic() + ASLEEP_S

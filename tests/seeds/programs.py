@@ -13,7 +13,9 @@ CLIENTS = Path(__file__).resolve().parents[1] / "clients"
 PYTHON_028 = CLIENTS / "python-0.28"
 NODE_MODULES = CLIENTS / "node_modules"
 LONGEST_S = 240
-"""How long a sample may take: a small model, asked for a story without a bound, may tell a long one."""
+"""How long a sample may take."""
+STORY_S = 30
+"""How long a stream is listened to: a small model, asked for a story without a bound, may tell a very long one."""
 CURL_TIMED_OUT = 28
 
 
@@ -25,7 +27,7 @@ class Answer:
         status: The HTTP status.
         headers: The header lines, names in lower case.
         body: The body.
-        whole: False if it was still coming after ``LONGEST_S``.
+        whole: False if it was still coming when curl stopped listening.
     """
 
     status: int
@@ -38,17 +40,17 @@ class Answer:
         return next((value for known, value in self.headers if known == name), None)
 
 
-def bash(command: str, folder: Path) -> Answer:
-    """Run a curl command line as it stands; how to report comes from a ``.curlrc``, not from its arguments."""
+def bash(command: str, folder: Path, *, seconds: int = LONGEST_S) -> Answer:
+    """Run a curl command line as it stands; how to report, and when to stop, comes from a ``.curlrc``."""
     head = folder / "head"
-    (folder / ".curlrc").write_text(f'silent\nshow-error\ndump-header = "{head}"\nmax-time = {LONGEST_S}\n')
+    (folder / ".curlrc").write_text(f'silent\nshow-error\ndump-header = "{head}"\nmax-time = {seconds}\n')
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
         env=os.environ | {"CURL_HOME": str(folder)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LONGEST_S + 30,
+        timeout=seconds + 30,
         check=False,
     )
     assert done.returncode in (0, CURL_TIMED_OUT), f"{command}\n{done.stderr}"
@@ -66,12 +68,20 @@ def python_028(text: str) -> str:
     return _output([sys.executable, "-c", text], environment, PYTHON_028)
 
 
-def node(text: str, *, arguments: tuple[str, ...] = (), environment: dict[str, str] | None = None) -> str:
+def node(text: str) -> str:
     """Run a JavaScript module with the ``openai`` package; what it printed."""
+    return _node(["--input-type=module", "--eval", text], {})
+
+
+def node_file(name: str, *arguments: str, environment: dict[str, str]) -> str:
+    """Run a program of ``tests/clients``; what it printed."""
+    return _node([name, *arguments], environment)
+
+
+def _node(arguments: list[str], environment: dict[str, str]) -> str:
     assert shutil.which("node"), "Node.js is not installed"
     assert NODE_MODULES.is_dir(), f"the openai package is not installed; run scripts/test, or: npm ci in {CLIENTS}"
-    command = ["node", "--input-type=module", "--eval", text, "--", *arguments]
-    return _output(command, os.environ | (environment or {}), CLIENTS)
+    return _output(["node", *arguments], os.environ | environment, CLIENTS)
 
 
 def _output(command: list[str], environment: dict[str, str], folder: Path) -> str:

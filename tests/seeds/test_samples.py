@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.seeds.documents import s0_endpoints, s1_completions, s2_builtin_server, s3_api_reference
-from tests.seeds.programs import LONGEST_S, Answer, bash, node, python_028
+from tests.seeds.programs import LONGEST_S, STORY_S, Answer, bash, node, python_028
 from tests.seeds.sample import Sample
 from tests.seeds.shape import differences
 from tests.support.live import Live
@@ -31,13 +31,13 @@ def of_kind(*kinds: str, blank: bool = False) -> pytest.MarkDecorator:
 @pytest.mark.live
 @of_kind("bash")
 def test_a_command_line_works_with_the_token_filled_in(sample: Sample, live: Live, tmp_path: Path) -> None:
-    check(sample, bash(sample.filled(live.url, live.api_key), tmp_path))
+    check(sample, run(sample, sample.filled(live.url, live.api_key), tmp_path))
 
 
 @pytest.mark.live
 @of_kind("bash", blank=True)
 def test_a_command_line_works_with_its_token_left_blank(sample: Sample, live: Live, tmp_path: Path) -> None:
-    check(sample, bash(sample.addressed(live.url), tmp_path))
+    check(sample, run(sample, sample.addressed(live.url), tmp_path))
 
 
 @pytest.mark.live
@@ -46,7 +46,7 @@ def test_a_body_is_answered_as_the_document_says(sample: Sample, live: Live, tmp
     body = tmp_path / "body.json"
     body.write_text(sample.text)
     command = f"curl {live.url}{sample.path} -H 'Content-Type: application/json' --data-binary @{body}"
-    check(sample, bash(command, tmp_path))
+    check(sample, run(sample, command, tmp_path))
 
 
 @pytest.mark.live
@@ -79,7 +79,12 @@ def test_the_status_has_the_four_keys_of_s3_each_in_a_known_condition(live: Live
     status = httpx.get(f"{live.url}{prefix}/status").raise_for_status().json()
     assert set(status) >= set(s3_api_reference.STATUS)
     assert set(status["external_apis"]) == {"serper"}
-    conditions = [status["api_gateway"], status["inference_model"], status["database"], *status["external_apis"].values()]
+    conditions = [
+        status["api_gateway"],
+        status["inference_model"],
+        status["database"],
+        *status["external_apis"].values(),
+    ]
     assert set(conditions) <= CONDITIONS
 
 
@@ -103,6 +108,11 @@ def test_every_document_has_samples_and_no_two_share_a_name() -> None:
     ids = [sample.id for sample in SAMPLES]
     assert len(set(ids)) == len(ids)
     assert {sample.document for sample in SAMPLES} == {document.DOCUMENT for document in DOCUMENTS}
+
+
+def run(sample: Sample, command: str, folder: Path) -> Answer:
+    """Run a command line; a stream is listened to for a while only."""
+    return bash(command, folder, seconds=STORY_S if sample.streams else LONGEST_S)
 
 
 def check(sample: Sample, answer: Answer) -> None:

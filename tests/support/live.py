@@ -1,4 +1,4 @@
-"""The whole service, started once for all tests that look at it from outside: a pytest plugin with the fixture ``live``.
+"""The whole service, started once for all tests that look at it from outside: a pytest plugin with a fixture ``live``.
 
 It is started as a user starts it, with a state folder of its own and the weights that the checkout has already, and
 serves the default models beside the scripted ones in ``tests/support/models``.
@@ -113,6 +113,10 @@ class Live:
             process.kill()
         assert not left, f"left over after the end: {left}\n{self.log()}"
         assert status == 0, f"the service ended with status {status}\n{self.log()}"
+
+    def announced(self) -> str:
+        """What it told the user who started it."""
+        return self._output.read_text()
 
     def log(self, lines: int = LOG_LINES) -> str:
         """The end of what it said, and of its log."""

@@ -62,7 +62,9 @@ async def test_whoever_has_no_key_may_infer_in_development(gateway: Gateway):
         {"authorization": "", "x-api-key": "{key}"},
     ],
 )
-async def test_a_key_is_taken_in_either_header(gateway: Gateway, headers: dict[str, str], caplog: pytest.LogCaptureFixture):
+async def test_a_key_is_taken_in_either_header(
+    gateway: Gateway, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+):
     caplog.set_level("INFO", "manta.access")
     filled = {name: value.format(key=gateway.key) for name, value in headers.items()}
     response = await gateway.anonymous.post("/v1/tokenize", json=REQUESTS["/tokenize"], headers=filled)
@@ -70,7 +72,9 @@ async def test_a_key_is_taken_in_either_header(gateway: Gateway, headers: dict[s
     assert (await access_line(caplog)).subject == "user_admin"
 
 
-@pytest.mark.parametrize("content_type", [None, "application/json", "Application/JSON; charset=utf-8", "application/x+json"])
+@pytest.mark.parametrize(
+    "content_type", [None, "application/json", "Application/JSON; charset=utf-8", "application/x+json"]
+)
 async def test_json_is_taken_by_any_of_its_names(gateway: Gateway, content_type: str | None):
     headers = {"content-type": content_type} if content_type else {}
     body = json.dumps(REQUESTS["/tokenize"]).encode()
@@ -80,7 +84,10 @@ async def test_json_is_taken_by_any_of_its_names(gateway: Gateway, content_type:
 
 async def test_a_browser_may_call_from_elsewhere(gateway: Gateway):
     origin = {"origin": "https://example.org"}
-    asks = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,x-stainless-os,mcp-x"}
+    asks = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,x-stainless-os,mcp-x",
+    }
     preflight = await gateway.anonymous.options("/v1/chat/completions", headers={**origin, **asks})
     assert preflight.status_code == 200
     assert preflight.headers["access-control-allow-origin"] == "*"

@@ -89,7 +89,9 @@ async def test_an_unknown_key_is_refused(auth: Authenticator):
 
 
 @pytest.mark.parametrize("credential", ["", "test", "sk-123", "x" * 100_000, "\x00", "é"])
-async def test_what_is_no_key_is_refused_without_a_look_up(auth: Authenticator, store: FakeCredentials, credential: str):
+async def test_what_is_no_key_is_refused_without_a_look_up(
+    auth: Authenticator, store: FakeCredentials, credential: str
+):
     with pytest.raises(AuthenticationFailed):
         await auth.principal(credential, ADDRESS)
     assert store.calls == 0

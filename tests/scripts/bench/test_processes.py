@@ -44,11 +44,12 @@ def test_a_live_process_has_used_time_and_holds_memory():
     assert seen.pss is None or 0 < seen.pss <= seen.rss
 
 
-def test_memory_rows_join_both_moments_with_the_largest_first_and_the_sum_last():
+def test_rows_join_both_moments_with_the_largest_first_and_the_sum_last():
     idle = [Footprint(1, "small", 10, 5), Footprint(2, "gone", 20, 5)]
     loaded = [Footprint(1, "small", 15, 6), Footprint(3, "large", 90, None)]
-    found = rows(idle, loaded)
+    found = rows(idle, loaded, {1: 0.25, 3: 0.5})
     assert [row.name for row in found] == ["large", "gone", "small", "sum"]
+    assert [row.idle_cpu for row in found] == [0.5, 0, 0.25, 0.75]
     assert found[0].idle is None
     assert found[1].loaded is None
     assert found[-1].idle == Footprint(0, "sum", 30, 10)

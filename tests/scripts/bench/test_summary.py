@@ -63,16 +63,15 @@ def test_the_report_is_written_for_people_and_for_programs(tmp_path: Path):
         versions={"ray": "2.60.0"},
         commands={"bare": "python -m x", "ours": "python -m y"},
         start_s={"bare": 30.0, "ours": 40.0},
-        idle={"bare": 0.0, "ours": 0.05},
         levels=summarise([measured("bare", 1.0, engine=0.01), measured("ours", 2.0, engine=0.01, gateway=0.01)]),
-        memory={"bare": rows([Footprint(1, "server", 2**21, 2**20)], []), "ours": []},
+        memory={"bare": rows([Footprint(1, "server", 2**21, 2**20)], [], {1: 0.5}), "ours": []},
         errors=["ours, streams at 2, round 1: it died"],
     )
     path = tmp_path / "overhead.md"
     report.save(path)
     text = path.read_text()
     assert "| 2 | ours | 10.0 (10.0..10.0) | 0.50 (0.50..0.50) |" in text
-    assert "| server | 1 | 2 | - | 1 | - |" in text
+    assert "| server | 1 | 2 | - | 1 | - | 50.0 |" in text
     assert "overhead / tee" in text
     assert "- ours, streams at 2, round 1: it died" in text
     values = json.loads(path.with_suffix(".json").read_text())

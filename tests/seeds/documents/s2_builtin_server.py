@@ -1,4 +1,4 @@
-"""S2, "Using Jan's Built-in API Server": one request, one answer, and a reference in the browser (``tests/browser``)."""
+"""S2, "Using Jan's Built-in API Server": a request, its answer, and a reference in the browser (``tests/browser``)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,116 @@
+"""Every snippet in the README works as it stands; a new one without a test here fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.services.model_files import load_models
+from app.settings import Settings
+from tests.support.live import Live
+from tests.support.readme import README, snippet, snippets
+
+ROOT = README.parent
+CLIENTS = ROOT / "tests" / "clients"
+TRIED = {
+    ("Start", "sh", "scripts/serve\n"): "tests/app/cli and, whole, by every test that takes `live`",
+    ("Start", "sh", "scripts/test\n"): "is what runs this",
+    ("Use", "sh", "curl -N"): "below",
+    ("Use", "python", "OpenAI("): "below",
+    ("Use", "javascript", "new OpenAI("): "below",
+    ("Models", "yaml", "qwen3-8b"): "below",
+    ("Models", "sh", "manta config check"): "below",
+    ("On a cluster", "sh", "ray start"): "tests/e2e/test_cluster.py",
+    ("On a cluster", "sh", "serve run"): "tests/e2e/test_cluster.py",
+    ("On a cluster", "sh", "serve deploy"): "tests/e2e/test_cluster.py",
+    ("Figures", "sh", "scripts/bench/overhead"): "tests/scripts/bench",
+}
+"""Every runnable snippet, by section, language and a part of its text, and where it is tried."""
+
+
+def test_every_snippet_is_tried_somewhere() -> None:
+    """The table above and the README name the same snippets."""
+    runnable = [item for item in snippets() if item.language != "text"]
+    for item in runnable:
+        assert any((item.section, item.language) == key[:2] and key[2] in item.text for key in TRIED), (
+            f"no test runs this snippet of {item.section!r}:\n{item.text}"
+        )
+    assert len(runnable) == len(TRIED)
+
+
+def test_the_model_file_is_a_whole_model(tmp_path: Path) -> None:
+    """The shortest useful model file loads, and asks for a GPU."""
+    path = tmp_path / "model.yaml"
+    path.write_text(snippet("Models", "yaml"))
+    (spec,) = load_models(str(path))
+    assert spec.resources.num_gpus == 1
+    assert spec.autoscaling.min_replicas == 0
+
+
+def test_the_model_files_check() -> None:
+    """`manta config check` likes what is in configs/models."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = _run(snippet("Models", "sh"), environment)
+    assert "smollm2-135m-instruct" in done
+
+
+def test_every_setting_is_named_with_its_default_and_meaning() -> None:
+    """The table of settings is the one that the code has."""
+    text = README.read_text()
+    for name, field in Settings.model_fields.items():
+        variable = "MONGODB_URI" if name == "mongodb_uri" else f"MANTA_{name.upper()}"
+        assert f"| `{variable}` |" in text, variable
+        assert field.description is not None
+        assert field.description in text, variable
+
+
+@pytest.mark.live
+def test_the_curl_line_streams_an_answer(live: Live) -> None:
+    """Pasted into a shell, it prints chunks and the end."""
+    script = snippet("Use", "sh").replace(".manta/", f"{live.state_dir}/")
+    printed = _run(_here(script, live), dict(os.environ))
+    assert '"delta":{"content":"' in printed
+    assert "Paris" in printed
+    assert printed.rstrip().endswith("data: [DONE]")
+
+
+@pytest.mark.live
+def test_the_python_snippet_prints_an_answer(live: Live) -> None:
+    """With OpenAI's SDK."""
+    script = _here(snippet("Use", "python"), live)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "OPENAI_API_KEY": live.api_key},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Paris" in done.stdout, done.stderr
+
+
+@pytest.mark.live
+def test_the_javascript_snippet_prints_the_length_of_a_vector(live: Live) -> None:
+    """With OpenAI's SDK for JavaScript."""
+    script = CLIENTS / f"readme-{os.getpid()}.mjs"
+    script.write_text(_here(snippet("Use", "javascript"), live))
+    try:
+        printed = _run(f"node {script}", {**os.environ, "OPENAI_API_KEY": live.api_key})
+    finally:
+        script.unlink()
+    assert printed.strip() == "384"
+
+
+def _here(script: str, live: Live) -> str:
+    assert "http://127.0.0.1:8080" in script
+    return script.replace("http://127.0.0.1:8080", live.url)
+
+
+def _run(script: str, environment: dict[str, str]) -> str:
+    command = ["bash", "-euc", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
