@@ -71,23 +71,41 @@ class ServeBackend:
                 await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _attempt_apart(self, spec: ModelSpec, request: EngineRequest, deadline: float) -> EngineResponse:
-        attempt = asyncio.create_task(self._attempt(spec, request, deadline))
-        try:
-            async with self._quarantine.alone(spec.id):
+        accepted = asyncio.Event()
+        async with self._quarantine.alone(spec.id):
+            attempt = asyncio.create_task(self._attempt(spec, request, deadline, accepted))
+            try:
+                # The replica may still be on its way up: probation begins when it has the request.
+                await accepted.wait()
                 await asyncio.wait((attempt,), timeout=PROBATION_S)
-            return await attempt
+            except BaseException:
+                await _abandon(attempt)
+                raise
+        try:
+            return await asyncio.shield(attempt)
         except asyncio.CancelledError:
-            attempt.cancel()
-            await asyncio.gather(attempt, return_exceptions=True)
+            await _abandon(attempt)
             raise
 
-    async def _attempt(self, spec: ModelSpec, request: EngineRequest, deadline: float) -> EngineResponse:
+    async def _attempt(
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event | None = None
+    ) -> EngineResponse:
+        try:
+            return await self._ask(spec, request, deadline, accepted or asyncio.Event())
+        finally:
+            if accepted is not None:
+                accepted.set()
+
+    async def _ask(
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event
+    ) -> EngineResponse:
         replica: str | None = None
         handle = await self._handle(spec)
         messages: Any = handle.infer.remote(request)
         try:
             async with asyncio.timeout_at(deadline):
                 replica = await anext(messages)
+            accepted.set()
             async with asyncio.timeout(spec.limits.request_timeout_s):
                 head = await anext(messages)
         except TimeoutError:
@@ -144,6 +162,14 @@ class _ServeResponse:
         if not self._over:
             self._over = True
             self._messages.cancel()
+
+
+async def _abandon(attempt: asyncio.Task[EngineResponse]) -> None:
+    """End an attempt that nobody waits for any more, and its answer if that came in the same moment."""
+    attempt.cancel()
+    await asyncio.wait((attempt,))
+    if not attempt.cancelled() and not attempt.exception():
+        await attempt.result().aclose()
 
 
 def crashed_by_request() -> EngineCrashed:

@@ -56,7 +56,7 @@ class Quarantine:
 
     def died(self, fingerprint: bytes, replica: str) -> None:
         """Note that ``replica`` died before it answered this payload."""
-        record = self._records.setdefault(fingerprint, Record())
+        record = self._record(fingerprint) or self._records.setdefault(fingerprint, Record())
         record.replicas.add(replica)
         record.since = self._clock()
         self._records.move_to_end(fingerprint)

@@ -10,7 +10,6 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import ModelState, StartPhase
 
-
 NO_REASON = "its replica could not be started: see its log"
 """Serve's own message is none for callers: it holds the trace."""
 
@@ -59,27 +58,22 @@ def state_of(
     known = ModelState(
         max_model_len=report.max_model_len if report else None, start_s=report.start_s if report else None
     )
+    deployment = app.deployments.get(spec.deployment_name) if app else None
+    replicas = cast("dict[str, int]", deployment.replica_states) if deployment else {}
     if failure is not None:
         return ModelState("failed", detail=failure)
-    deployment = app.deployments.get(spec.deployment_name) if app else None
-    if app is None or deployment is None:
-        if app is not None and app.status == ApplicationStatus.DEPLOY_FAILED:
-            return ModelState("failed", detail=NO_REASON)
-        return ModelState("starting", "allocating")
-    replicas = cast("dict[str, int]", deployment.replica_states)
-    running = replicas.get("RUNNING", 0)
-    if running:
+    if running := replicas.get("RUNNING", 0):
         return replace(known, status="ready", replicas=running)
-    if app.status == ApplicationStatus.DEPLOY_FAILED:
+    if app is not None and app.status == ApplicationStatus.DEPLOY_FAILED:
         detail = report.detail if report and report.phase == "failed" else None
         return replace(known, status="failed", detail=detail or NO_REASON)
     if any(replicas.get(state, 0) for state in ("STARTING", "UPDATING", "RECOVERING")):
         return _starting(report, known)
     if replicas.get("STOPPING", 0):
         return replace(known, status="draining")
-    if spec.autoscaling.min_replicas == 0 and app.status == ApplicationStatus.RUNNING:
-        return known
-    return replace(known, status="starting", phase="allocating")
+    if deployment is not None and app is not None and spec.autoscaling.min_replicas == 0:
+        return known if app.status == ApplicationStatus.RUNNING else _starting(None, known)
+    return _starting(None, known)
 
 
 def _starting(report: PhaseReport | None, known: ModelState) -> ModelState:

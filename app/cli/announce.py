@@ -40,7 +40,7 @@ def chat_model(specs: Sequence[ModelSpec], broken: Container[str]) -> str | None
 
 def _curl(url: str, key: Path, model: str) -> str:
     message = {"role": "user", "content": "What is the capital of France?"}
-    body = json.dumps({"model": model, "stream": True, "messages": [message]})
+    body = json.dumps({"model": model, "stream": True, "temperature": 0, "messages": [message]})
     login = f'-H "Authorization: Bearer $(cat {shlex.quote(_short(key))})" ' if key.exists() else ""
     return f"curl -N {url}/v1/chat/completions {login}-H 'Content-Type: application/json' -d {shlex.quote(body)}"
 

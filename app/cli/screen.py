@@ -15,8 +15,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-PLAIN_EVERY_S = 5.0
-"""Without a terminal, a row that only moves gets a line this often."""
+PLAIN_NEWS_S = 5.0
+"""Without a terminal, a row whose text or share changes gets a line at most this often."""
+PLAIN_STILL_S = 30.0
+"""And one that does not change this often: a sign of life."""
 
 
 class Board(Protocol):
@@ -77,36 +79,53 @@ class Row:
     done: bool | None = None
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
-    shown: float = 0.0
 
-    def set(self, text: str, share: float | None, done: bool | None) -> bool:
-        """Take the news; whether it is more than movement: the row's beginning or end."""
-        first = not self.text
-        ends = done is not None and self.done is None
+    def set(self, text: str, share: float | None, done: bool | None) -> None:
+        """Take the news."""
+        if done is not None and self.done is None:
+            self.ended = time.monotonic()
         self.text, self.share, self.done = text, share, done
-        self.ended = self.ended or (time.monotonic() if ends else None)
-        return first or ends
 
     def elapsed(self) -> str:
         """``7 s``, ``2:05 min``."""
         return duration((self.ended or time.monotonic()) - self.started)
 
 
+@dataclass
+class Told:
+    """The last line about a row, and when it was written."""
+
+    line: str
+    at: float
+    done: bool | None
+
+
 class PlainBoard:
-    """Rows as lines, a few of each."""
+    """Rows as lines: beginning, end, and now and then one in between."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._rows: dict[str, Row] = {}
+        self._told: dict[str, Told] = {}
 
     def update(self, name: str, text: str, share: float | None = None, *, done: bool | None = None) -> None:
         """See ``Board``."""
         row = self._rows.setdefault(name, Row())
-        now = time.monotonic()
-        if row.set(text, share, done) or (row.done is None and now - row.shown >= PLAIN_EVERY_S):
-            row.shown = now
-            percent = f" {share:.0%}" if share is not None and done is None else ""
-            self._screen.say(f"{name}:{percent} {text} ({row.elapsed()})")
+        row.set(text, share, done)
+        percent = f" {share:.0%}" if share is not None and done is None else ""
+        line = f"{name}:{percent} {text}"
+        if self._is_due(name, line, done):
+            self._told[name] = Told(line, time.monotonic(), done)
+            self._screen.say(f"{line} ({row.elapsed()})")
+
+    def _is_due(self, name: str, line: str, done: bool | None) -> bool:
+        told = self._told.get(name)
+        if told is None or done != told.done:
+            return True
+        if done is not None:
+            return False
+        wait = PLAIN_STILL_S if line == told.line else PLAIN_NEWS_S
+        return time.monotonic() - told.at >= wait
 
 
 class LiveBoard:

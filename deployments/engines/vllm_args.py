@@ -122,7 +122,7 @@ def check_values(spec: ModelSpec, hints: Mapping[str, Any]) -> None:
     """
     for name, value in spec.engine_args.items():
         hint = hints.get(name)
-        if hint is not None and _is_plain(hint):
+        if value is not None and hint is not None and _is_plain(hint):
             try:
                 TypeAdapter(hint).validate_python(value)
             except ValidationError as error:

@@ -91,4 +91,4 @@ def _first_words(text: str, limit: int = 300) -> str:
     if "validation error" in headline and len(lines) > 1:
         headline = ": ".join(lines[1:3]).split(" [type=")[0]
     flags = re.sub(r"--([a-z][a-z-]+)", lambda match: match[1].replace("-", "_"), headline)
-    return clean(flags.removeprefix("Value error, "))[:limit].rstrip(". ")
+    return clean(flags.replace("Value error, ", ""))[:limit].rstrip(". ")

@@ -11,6 +11,8 @@ from deployments.engines.base import EngineDead
 LENGTH_BYTES = 8
 """A safetensors file starts with the length of its JSON header, as a little-endian number of so many bytes."""
 
+WEIGHTS = frozenset((".safetensors", ".bin", ".pt", ".pth", ".gguf", ".tensors"))
+
 
 def check_weights(spec: ModelSpec, weights: str) -> None:
     """Return if ``weights`` is a hub id, which is vLLM's to resolve, or looks like a whole model.
@@ -27,6 +29,11 @@ def check_weights(spec: ModelSpec, weights: str) -> None:
         return
     if not (path / "config.json").exists() and not (path / "params.json").exists():
         raise EngineDead(f"The weights of {spec.id} are not a model: {spec.source} has no config.json.")
+    kinds = {file.suffix for file in path.iterdir()}
+    if not kinds & WEIGHTS and spec.engine_args.get("load_format") != "dummy":
+        raise EngineDead(
+            f"The weights of {spec.id} are missing: {spec.source} has no file of weights beside config.json."
+        )
     for file in sorted(path.glob("*.safetensors")):
         if not _is_whole(file):
             raise EngineDead(

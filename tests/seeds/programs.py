@@ -54,7 +54,8 @@ def bash(command: str, folder: Path, *, seconds: int = LONGEST_S) -> Answer:
         check=False,
     )
     assert done.returncode in (0, CURL_TIMED_OUT), f"{command}\n{done.stderr}"
-    status, *headers = [line for line in head.read_text().splitlines() if line]
+    # "100 Continue" has a head of its own, before the real one.
+    status, *headers = head.read_text().strip().split("\n\n")[-1].splitlines()
     pairs = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in headers)]
     return Answer(int(status.split()[1]), pairs, done.stdout, whole=done.returncode == 0)
 
