@@ -74,6 +74,7 @@ class ServeBackend:
         accepted = asyncio.Event()
         async with self._quarantine.alone(spec.id):
             attempt = asyncio.create_task(self._attempt(spec, request, deadline, accepted))
+            attempt.add_done_callback(lambda _: accepted.set())
             try:
                 # The replica may still be on its way up: probation begins when it has the request.
                 await accepted.wait()
@@ -90,22 +91,14 @@ class ServeBackend:
     async def _attempt(
         self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event | None = None
     ) -> EngineResponse:
-        try:
-            return await self._ask(spec, request, deadline, accepted or asyncio.Event())
-        finally:
-            if accepted is not None:
-                accepted.set()
-
-    async def _ask(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event
-    ) -> EngineResponse:
         replica: str | None = None
         handle = await self._handle(spec)
         messages: Any = handle.infer.remote(request)
         try:
             async with asyncio.timeout_at(deadline):
                 replica = await anext(messages)
-            accepted.set()
+            if accepted is not None:
+                accepted.set()
             async with asyncio.timeout(spec.limits.request_timeout_s):
                 head = await anext(messages)
         except TimeoutError:

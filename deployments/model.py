@@ -23,7 +23,7 @@ from deployments.engines.factory import create_engine
 from deployments.reply import ReplyHead
 from deployments.reporter import Reporter
 from deployments.states import PhaseReport
-from deployments.weights import fetch
+from deployments.weights import WeightsError, fetch
 
 logger = logging.getLogger("manta")
 
@@ -51,7 +51,7 @@ class ModelReplica:
             self._engine: Engine = create_engine(self._spec, weights)
             await self._engine.start(reporter)
         except Exception as error:
-            await reporter.failed(str(error) or type(error).__name__)
+            await reporter.failed(_reason(error))
             raise
         self._app = self._engine.app()
         self._replica_id = serve.get_replica_context().replica_id.unique_id
@@ -119,6 +119,13 @@ class ModelReplica:
                 logger.error("the engine of %s died: %s; replacing this replica", self._spec.id, error)
                 await asyncio.sleep(LAST_WORDS_S)
                 os._exit(1)
+
+
+def _reason(error: Exception) -> str:
+    # Only these speak to callers; the words of others may hold paths.
+    if isinstance(error, EngineDead | WeightsError):
+        return str(error)
+    return f"{type(error).__name__} while it started: see its log"
 
 
 def application(spec: ModelSpec, weights_dir: str, manager_app: str) -> Application:

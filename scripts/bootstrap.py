@@ -169,6 +169,8 @@ class Installation:
             process.terminate()
             process.wait()
             reader.join()
+            if process.stdout:
+                process.stdout.close()
         if process.returncode != 0:
             self._end_line()
             raise BootstrapError(_why("\n".join(self._lines)))

@@ -18,6 +18,15 @@ MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?
 ModelId = Annotated[str, Field(pattern=MODEL_ID, max_length=128)]
 
 
+GATEWAY_ONLY: dict[str, Any] = {
+    "aliases": True,
+    "owned_by": True,
+    "capabilities": True,
+    "limits": {"max_output_tokens", "cold_start_timeout_s"},
+}
+"""What no replica is told: changing it replaces none."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -101,7 +110,7 @@ class ModelSpec(_Section):
     @property
     def digest(self) -> str:
         """Twelve hex digits that change whenever a replica would have to be replaced."""
-        runtime = self.model_dump(mode="json", exclude={"aliases", "owned_by"})
+        runtime = self.model_dump(mode="json", exclude=GATEWAY_ONLY)
         return hashlib.sha256(json.dumps(runtime, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -22,6 +22,10 @@ STREAM_HEADERS = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+OVERLOADED = (429, 503)
+RETRY_AFTER = b"1"
+"""What an engine that is full does not say itself, in seconds."""
+
 WAITING = b": waiting for the model\n\n"
 
 
@@ -128,6 +132,8 @@ class Relay(Response):
             (b"content-type", response.content_type.encode("latin-1")),
             (b"content-length", str(len(body)).encode()),
         ]
+        if response.status in OVERLOADED:
+            headers.append((b"retry-after", RETRY_AFTER))
         self._started = True
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await _send_chunk(send, body, more=False)

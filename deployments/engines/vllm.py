@@ -31,7 +31,14 @@ from app.services.asgi_call import ASGIApp, AsgiCall
 from deployments.engines.base import EngineDead, EngineLoad, Report
 from deployments.engines.vllm_adapt import adapt, strip, with_fingerprint
 from deployments.engines.vllm_app import EngineApp
-from deployments.engines.vllm_args import check_values, forbid_compilation, prepare_environment, split, with_defaults
+from deployments.engines.vllm_args import (
+    check_values,
+    forbid_compilation,
+    prepare_environment,
+    split,
+    with_configs,
+    with_defaults,
+)
 from deployments.engines.vllm_counters import Counters
 from deployments.engines.vllm_failures import explain, explain_death
 from deployments.engines.vllm_parent import ParentWatch
@@ -134,12 +141,14 @@ class VllmEngine:
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        check_values(self._spec, _hints(AsyncEngineArgs) | _hints(FrontendArgs))
+        hints = _hints(AsyncEngineArgs) | _hints(FrontendArgs)
+        check_values(self._spec, hints)
         names = ([each.name for each in fields(AsyncEngineArgs)], [each.name for each in fields(FrontendArgs)])
         cpu = current_platform.is_cpu()
         engine, frontend = with_defaults(*split(self._spec, *names), cpu=cpu)
         if cpu and engine["enforce_eager"]:
             forbid_compilation()
+        engine = with_configs(engine, hints)
         engine_args = AsyncEngineArgs(model=self._weights, served_model_name=[self._spec.id], **engine)
         frontend_args = FrontendArgs(**frontend)
         args = Namespace(**(vars(frontend_args) | vars(engine_args)))
@@ -214,6 +223,7 @@ class VllmEngine:
                 if child.name.startswith("EngineCore"):
                     child.kill()
             await asyncio.wait([self._launch], timeout=0.1)
+        multiprocessing.active_children()  # takes leave of those that have ended
         if self._launch is not None and not self._launch.cancelled() and self._launch.exception() is None:
             self._llm = self._llm or self._launch.result()[0]
         self._launch = None

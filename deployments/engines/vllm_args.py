@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
@@ -128,6 +129,21 @@ def check_values(spec: ModelSpec, hints: Mapping[str, Any]) -> None:
             except ValidationError as error:
                 complaint = error.errors()[-1]["msg"]
                 raise EngineDead(f"engine_args of {spec.id}: {name} is {value!r}. {complaint}.") from None
+
+
+def with_configs(args: Args, hints: Mapping[str, Any]) -> Args:
+    """The arguments with mappings made into vLLM's configuration objects, where it takes nothing else."""
+    return {
+        name: kind(**value) if isinstance(value, dict) and (kind := _config_type(hints.get(name))) else value
+        for name, value in args.items()
+    }
+
+
+def _config_type(hint: Any) -> type[Any] | None:
+    parts = get_args(hint) or (hint,)
+    if any(part is dict or get_origin(part) is dict for part in parts):
+        return None
+    return next((part for part in parts if isinstance(part, type) and is_dataclass(part)), None)
 
 
 def _is_plain(hint: Any) -> bool:

@@ -38,12 +38,13 @@ from scripts.bench.workload import Workload
 WARM_UP_TOKENS = 16
 SETTLE_S = 2.0
 CLIENT_START_S = 30.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
     """Run the benchmark; 0 if no request failed."""
     options = _options()
-    for signum in (signal.SIGTERM, signal.SIGHUP):
+    for signum in INTERRUPTS:
         signal.signal(signum, _interrupted)
     try:
         report = Benchmark(options).run()
@@ -195,7 +196,7 @@ class Benchmark:
 
 def _stop(server: Server) -> None:
     # Once they are being stopped, nothing may keep them from it.
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in INTERRUPTS:
         signal.signal(signum, signal.SIG_IGN)
     server.stop()
 

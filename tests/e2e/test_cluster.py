@@ -131,7 +131,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     (cluster.folder / "token").write_text("a" * 64)
     start = first_snippet().replace(
         "ray start --head",
-        f"ray start --head --port {cluster.gcs} --dashboard-port {cluster.dashboard} --num-cpus 4 --disable-usage-stats",
+        f"ray start --head --port {cluster.gcs} --dashboard-port {cluster.dashboard} --num-cpus 4",
     )
     try:
         cluster.shell(start)

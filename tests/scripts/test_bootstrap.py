@@ -81,7 +81,7 @@ def test_no_network_is_explained(
 ):
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_RETRIES", "1")
     (bootstrap.LISTS / "cpu.txt").write_text("idna==3.20\n")
 
     assert bootstrap.main(["cpu"]) == 1

@@ -1,4 +1,4 @@
-"""The gateway as it is deployed, but for Ray: ``create_app`` under uvicorn on a free port, scripted engines behind it."""
+"""The gateway as it is deployed, but for Ray: ``create_app`` under uvicorn on a free port, over scripted engines."""
 
 from __future__ import annotations
 

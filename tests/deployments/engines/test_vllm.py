@@ -314,5 +314,11 @@ def wait_for_process() -> None:
 
 def engine_processes(process: psutil.Process) -> list[psutil.Process]:
     """What vLLM started below ``process``; Python's own resource tracker is not vLLM's."""
-    children = process.children(recursive=True)
-    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    return [child for child in process.children(recursive=True) if _is_at_work(child)]
+
+
+def _is_at_work(child: psutil.Process) -> bool:
+    try:
+        return "resource_tracker" not in " ".join(child.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,18 @@ def test_a_wrong_value_is_named_before_anything_loads() -> None:
         vllm_args.check_values(spec(max_model_len="many"), hints)
     with pytest.raises(EngineDead, match=r"dtype is 'float12'\. Input should be 'auto' or 'float32'"):
         vllm_args.check_values(spec(dtype="float12"), hints)
+
+
+@dataclass
+class _Config:
+    level: int = 0
+
+
+def test_mappings_become_configuration_objects_where_vllm_wants_them() -> None:
+    hints = {"a": _Config, "b": _Config | None, "c": dict[str, Any] | None, "d": _Config | dict[str, Any]}
+    given = {"level": 1}
+    built = vllm_args.with_configs({name: given for name in "abcde"}, hints)
+    assert built == {"a": _Config(1), "b": _Config(1), "c": given, "d": given, "e": given}
 
 
 def test_on_a_cpu_the_cache_has_a_size_and_nothing_compiles() -> None:

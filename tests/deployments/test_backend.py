@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from ray.serve.exceptions import BackPressureError
+
+from app.errors import EngineCrashed, ModelStarting, ServerError, ServiceUnavailable
+from app.services.backend import EngineRequest
+from deployments import backend as module
+from deployments.backend import ServeBackend
+from deployments.engines.base import EngineDead
+from deployments.reply import ReplyHead
+from tests.support.gateway import scripted
+
+pytestmark = pytest.mark.usefixtures("clean_loop")
+
+SPEC = scripted("m", limits={"cold_start_timeout_s": 20, "request_timeout_s": 20})
+HEAD = ReplyHead(200, "text/event-stream", b"first")
+HANG = object()
+
+
+def request(text: str = "a") -> EngineRequest:
+    return EngineRequest("/v1/completions", text.encode(), "id", "m")
+
+
+class Reply:
+    """What a handle's call gives: messages that can be cancelled."""
+
+    def __init__(self, messages: AsyncIterator[Any]) -> None:
+        self._messages = messages
+        self.cancelled = False
+
+    def __aiter__(self) -> Reply:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await anext(self._messages)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+Script = Callable[[EngineRequest, int], Awaitable[list[Any]]]
+
+
+@dataclass
+class Replicas:
+    """Stands for Serve: answers as the test says, the number of the try given."""
+
+    script: Script
+    calls: list[bytes] = field(default_factory=list[bytes])
+    replies: list[Reply] = field(default_factory=list[Reply])
+
+    def backend(self) -> ServeBackend:
+        made = ServeBackend()
+        handle = SimpleNamespace(infer=SimpleNamespace(remote=self._infer))
+        made._handles[SPEC.deployment_name] = cast(Any, handle)  # pyright: ignore[reportPrivateUsage]
+        return made
+
+    def _infer(self, asked: EngineRequest) -> Reply:
+        self.calls.append(asked.body)
+        reply = Reply(self._messages(asked, self.calls.count(asked.body)))
+        self.replies.append(reply)
+        return reply
+
+    async def _messages(self, asked: EngineRequest, attempt: int) -> AsyncIterator[Any]:
+        for message in await self.script(asked, attempt):
+            await asyncio.sleep(0)
+            if message is HANG:
+                await asyncio.Event().wait()
+            if isinstance(message, Exception):
+                raise message
+            yield message
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.0)
+    monkeypatch.setattr(module, "PROBATION_S", 0.05)
+
+
+def always(*messages: Any) -> Script:
+    async def script(asked: EngineRequest, attempt: int) -> list[Any]:
+        return list(messages)
+
+    return script
+
+
+async def test_an_answer_is_the_head_and_what_follows():
+    response = await Replicas(always("r1", HEAD, b"second")).backend().send(SPEC, request())
+    assert (response.status, response.content_type) == (200, "text/event-stream")
+    assert [chunk async for chunk in response] == [b"first", b"second"]
+
+
+async def test_a_death_before_the_answer_is_tried_again():
+    async def once(asked: EngineRequest, attempt: int) -> list[Any]:
+        return ["r1", EngineDead("x")] if attempt == 1 else ["r2", HEAD]
+
+    replicas = Replicas(once)
+    response = await replicas.backend().send(SPEC, request())
+    assert [chunk async for chunk in response] == [b"first"]
+    assert len(replicas.calls) == 2
+
+
+async def test_two_deaths_are_enough_and_the_payload_is_not_tried_again():
+    async def deadly(asked: EngineRequest, attempt: int) -> list[Any]:
+        return [f"r{attempt}", EngineDead("x")]
+
+    replicas = Replicas(deadly)
+    backend = replicas.backend()
+    for _ in range(2):
+        with pytest.raises(EngineCrashed) as crash:
+            await backend.send(SPEC, request())
+        assert crash.value.code == "engine_crashed_by_request"
+        assert crash.value.headers == {"x-should-retry": "false"}
+    assert len(replicas.calls) == 2
+
+
+async def test_a_death_before_any_replica_had_the_request_blames_nobody():
+    async def unlucky(asked: EngineRequest, attempt: int) -> list[Any]:
+        return [EngineDead("x")] if attempt < 6 else ["r1", HEAD]
+
+    replicas = Replicas(unlucky)
+    response = await replicas.backend().send(SPEC, request())
+    assert len(replicas.calls) == 6
+    await response.aclose()
+
+
+async def test_whoever_was_there_when_a_replica_died_does_not_pay_for_the_culprit():
+    """One payload kills; of those that shared its replica none is refused, although all are tried again."""
+    generation = 1
+    up = asyncio.Event()
+    died = asyncio.Event()
+
+    async def replica(asked: EngineRequest, attempt: int) -> list[Any]:
+        nonlocal generation, died
+        if attempt > 1:
+            await up.wait()  # the replica takes its time to come back, and all wait for it
+        mine, end = generation, died
+        if attempt == 1:
+            await asyncio.sleep(0.05)
+        if asked.body == b"bad":
+            generation, died = generation + 1, asyncio.Event()
+            end.set()
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(end.wait(), 0.02 if attempt > 1 else 5)
+        return [f"r{mine}", EngineDead("x") if end.is_set() else HEAD]
+
+    replicas = Replicas(replica)
+    backend = replicas.backend()
+    names = ["good-1", "good-2", "bad", "good-3", "good-4"]
+    sends = [asyncio.create_task(backend.send(SPEC, request(name))) for name in names]
+    await asyncio.sleep(0.3)
+    up.set()
+    outcomes = dict(zip(names, await asyncio.gather(*sends, return_exceptions=True), strict=True))
+    assert isinstance(outcomes.pop("bad"), EngineCrashed)
+    assert [name for name, outcome in outcomes.items() if isinstance(outcome, BaseException)] == []
+
+
+async def test_suspects_are_tried_one_after_the_other():
+    together: list[int] = []
+    running = 0
+
+    async def script(asked: EngineRequest, attempt: int) -> list[Any]:
+        nonlocal running
+        if attempt == 1:
+            return ["r1", EngineDead("x")]
+        running += 1
+        together.append(running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return ["r2", HEAD]
+
+    backend = Replicas(script).backend()
+    responses = await asyncio.gather(*(backend.send(SPEC, request(str(n))) for n in range(5)))
+    assert together == [1] * 5
+    for response in responses:
+        await response.aclose()
+
+
+async def test_a_suspect_whose_caller_leaves_holds_nobody_up():
+    async def script(asked: EngineRequest, attempt: int) -> list[Any]:
+        if attempt == 1:
+            return ["r1", EngineDead("x")]
+        return [HANG] if asked.body == b"slow" else ["r2", HEAD]
+
+    replicas = Replicas(script)
+    backend = replicas.backend()
+    slow = asyncio.create_task(backend.send(SPEC, request("slow")))
+    await asyncio.sleep(0.05)
+    other = asyncio.create_task(backend.send(SPEC, request("other")))
+    await asyncio.sleep(0.05)
+    assert not other.done()
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
+    assert replicas.replies[1].cancelled
+    async with asyncio.timeout(5):
+        await (await other).aclose()
+
+
+async def test_a_caller_that_leaves_cancels_the_call():
+    replicas = Replicas(always("r1", HANG))
+    sending = asyncio.create_task(replicas.backend().send(SPEC, request()))
+    await asyncio.sleep(0.02)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    assert replicas.replies[0].cancelled
+
+
+async def test_closing_an_answer_cancels_the_call_once_and_only_while_it_runs():
+    replicas = Replicas(always("r1", HEAD))
+    response = await replicas.backend().send(SPEC, request())
+    assert [chunk async for chunk in response] == [b"first"]
+    await response.aclose()
+    assert not replicas.replies[0].cancelled
+
+    replicas = Replicas(always("r1", HEAD, HANG))
+    response = await replicas.backend().send(SPEC, request())
+    await response.aclose()
+    await response.aclose()
+    assert replicas.replies[0].cancelled
+
+
+async def test_a_death_in_the_middle_is_told():
+    response = await Replicas(always("r1", HEAD, EngineDead("x"))).backend().send(SPEC, request())
+    with pytest.raises(EngineCrashed, match="in the middle"):
+        assert [chunk async for chunk in response]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (BackPressureError(1, 1), ServiceUnavailable),
+        (RuntimeError("secret"), ServerError),
+        (ModelStarting("Later."), ModelStarting),
+    ],
+)
+async def test_what_serve_says_is_told_in_our_words(error: Exception, told: type[Exception]):
+    with pytest.raises(told) as raised:
+        await Replicas(always(error)).backend().send(SPEC, request())
+    assert "secret" not in str(raised.value)
+
+
+async def test_who_waits_too_long_for_a_replica_is_told_to_come_back():
+    spec = scripted("m", limits={"cold_start_timeout_s": 0.05})
+    replicas = Replicas(always(HANG))
+    backend = replicas.backend()
+    backend._handles[spec.deployment_name] = backend._handles[SPEC.deployment_name]  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(ModelStarting) as late:
+        await backend.send(spec, request())
+    assert int(late.value.headers["Retry-After"]) >= 1
+    assert replicas.replies[0].cancelled
