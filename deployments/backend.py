@@ -93,7 +93,7 @@ class ServeBackend:
     ) -> EngineResponse:
         replica: str | None = None
         handle = await self._handle(spec)
-        messages: Any = handle.infer.remote(request)
+        messages: Any = handle.remote(request)
         try:
             async with asyncio.timeout_at(deadline):
                 replica = await anext(messages)
@@ -122,7 +122,7 @@ class ServeBackend:
                 raise ModelStarting(
                     f"The model {spec.id!r} is being set up. Try again shortly.", retry_after_s=2
                 ) from None
-            self._handles[name] = handle.options(stream=True)
+            self._handles[name] = handle.options(stream=True, method_name="infer")
         return self._handles[name]
 
 

@@ -25,12 +25,14 @@ from app.settings import Settings, SettingsError
 from deployments.main import AppArgs, build
 
 GATEWAY_APP = "gateway"
-POLL_S = 1.0
+POLL_S = 3.0
 ORDERLY_S = 10.0
 
 RAY_DEFAULTS = {
     # Processes that an actor leaves behind (an engine's workers, after a kill) are ended by the node's own daemon.
     "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
+    # Ray's workers, engines among them, would yield to everything else on the machine.
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_SERVE_LOG_TO_STDERR": "1",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["tests.support.loop", "tests.support.mongo", "tests.support.gateway"]
+pytest_plugins = [
+    "tests.support.loop",
+    "tests.support.mongo",
+    "tests.support.gateway",
+    "tests.support.live",
+    "tests.support.no_skips",
+]
 
 OTHERS_WARNINGS = (
     # Ray Serve's own models, at import

@@ -63,6 +63,15 @@ async def refused(gateway: Gateway, path: str, body: bytes, statuses: tuple[int,
     return response
 
 
+def is_json(body: bytes) -> bool:
+    """Whether Python's own parser takes it."""
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
+
+
 @many
 @given(path=paths, body=st.binary(max_size=200))
 @example(path="/v1/completions", body=b"")
@@ -72,12 +81,11 @@ async def test_any_bytes(gateway: Gateway, path: str, body: bytes):
 
 
 @many
-@given(path=paths, data=st.data())
-async def test_broken_json(gateway: Gateway, path: str, data: st.DataObject):
+@given(path=paths, keep=st.floats(0, 1), tail=st.sampled_from([b"", b"}", b"]", b'"', b",", b"\x00", b"\\u12", b"//"]))
+async def test_broken_json(gateway: Gateway, path: str, keep: float, tail: bytes):
     whole = json.dumps(REQUESTS[path]).encode()
-    cut = data.draw(st.integers(0, len(whole) - 1))
-    body = whole[:cut] + data.draw(st.sampled_from([b"", b"}", b"]", b'"', b",", b"\x00", b"\\u12", b"//"]))
-    assume(body != whole)
+    body = whole[: int(keep * (len(whole) - 1))] + tail
+    assume(not is_json(body))
     response = await refused(gateway, path, body)
     assert response.json()["error"]["code"] == "invalid_json"
 

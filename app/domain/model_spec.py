@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -102,18 +103,18 @@ class ModelSpec(_Section):
             raise ValueError("aliases must differ from the id and from each other")
         return self
 
-    @property
+    @cached_property
     def app_name(self) -> str:
         """The model's Serve application: ids may hold ``/``, application names may not; ``~`` is in no id."""
         return "model-" + self.id.replace("/", "~")
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Twelve hex digits that change whenever a replica would have to be replaced."""
         runtime = self.model_dump(mode="json", exclude=GATEWAY_ONLY)
         return hashlib.sha256(json.dumps(runtime, sort_keys=True).encode()).hexdigest()[:12]
 
-    @property
+    @cached_property
     def deployment_name(self) -> str:
         """The only deployment of that application: a changed spec is another deployment, an unchanged one the same."""
         return f"replica-{self.digest}"

@@ -13,8 +13,8 @@ from app.schemas.json_body import parse_json_object
 from app.services import Services
 
 
-def services_of(request: Request) -> Services:
-    """The services of this process."""
+async def services_of(request: Request) -> Services:
+    """The services of this process. Async, since FastAPI sends plain functions through a thread."""
     return request.app.state.services
 
 

@@ -123,12 +123,9 @@ class VllmEngine:
         """End the engine and its child processes, also while it starts."""
         self._stopped = True
         await self._end_launch()
-        llm, self._llm = self._llm, None
+        llm, self._llm, self._app = self._llm, None, None
         if llm is not None:
-            tasks = [llm.output_handler, llm.engine_core.resources.output_queue_task]
-            await asyncio.to_thread(llm.shutdown, SHUTDOWN_S)
-            if pending := [task for task in tasks if task is not None and not task.done()]:
-                await asyncio.wait(pending, timeout=SHUTDOWN_S)
+            await _shut_down(llm)
         if self._words is not None:
             self._words.close()
             self._words = None
@@ -229,6 +226,22 @@ class VllmEngine:
         self._launch = None
 
 
+async def _shut_down(llm: Any) -> None:
+    resources = llm.engine_core.resources
+    tasks = [llm.output_handler, resources.output_queue_task]
+    await asyncio.to_thread(llm.shutdown, SHUTDOWN_S)
+    if pending := [task for task in tasks if task is not None and not task.done()]:
+        await asyncio.wait(pending, timeout=SHUTDOWN_S)
+    # vLLM closes its sockets and leaves what held them.
+    await asyncio.to_thread(resources.ctx.destroy, 0)
+    # Its finaliser calls this again, perhaps when the interpreter is half gone.
+    llm.shutdown = _already_shut_down
+
+
+def _already_shut_down() -> None:
+    pass
+
+
 def _hints(arguments: type) -> dict[str, Any]:
     # Some of vLLM's hints name what only a type checker imports: those arguments are not checked ahead.
     unknown: dict[str, Any] = {}
@@ -236,7 +249,7 @@ def _hints(arguments: type) -> dict[str, Any]:
         try:
             return get_type_hints(arguments, localns=unknown)
         except NameError as error:
-            if error.name in unknown:
+            if error.name is None or error.name in unknown:
                 return {}
             unknown[error.name] = Any
 

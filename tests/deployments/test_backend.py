@@ -59,7 +59,7 @@ class Replicas:
 
     def backend(self) -> ServeBackend:
         made = ServeBackend()
-        handle = SimpleNamespace(infer=SimpleNamespace(remote=self._infer))
+        handle = SimpleNamespace(remote=self._infer)
         made._handles[SPEC.deployment_name] = cast(Any, handle)  # pyright: ignore[reportPrivateUsage]
         return made
 

@@ -62,6 +62,8 @@ class Cluster:
             "MANTA_STATE_DIR": str(self.folder / "state"),
             "MANTA_MODELS": str(self.models),
             "PYTHONWARNINGS": "ignore",
+            # Without it some of Ray's processes overwrite the environment by which the test finds them.
+            "SPT_NOENV": "1",
         }
 
     def shell(self, script: str) -> str:

@@ -130,6 +130,7 @@ async def test_chat_chunks_are_openais_when_vllm_makes_them(engine: VllmEngine, 
 @pytest.mark.parametrize("choice", [FORCED, "required"])
 async def test_a_forced_tool_call_obeys_its_schema(engine: VllmEngine, choice: Any) -> None:
     body = {"messages": HELLO, "tools": [WEATHER], "tool_choice": choice, "max_tokens": 200}
+    body |= {"parallel_tool_calls": False}
     answer = await ask(engine, CHAT, body)
     validate("CreateChatCompletionResponse", answer)
     (tool_call,) = answer["choices"][0]["message"]["tool_calls"]

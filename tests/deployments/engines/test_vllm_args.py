@@ -61,7 +61,7 @@ class _Config:
 def test_mappings_become_configuration_objects_where_vllm_wants_them() -> None:
     hints = {"a": _Config, "b": _Config | None, "c": dict[str, Any] | None, "d": _Config | dict[str, Any]}
     given = {"level": 1}
-    built = vllm_args.with_configs({name: given for name in "abcde"}, hints)
+    built = vllm_args.with_configs(dict.fromkeys("abcde", given), hints)
     assert built == {"a": _Config(1), "b": _Config(1), "c": given, "d": given, "e": given}
 
 
