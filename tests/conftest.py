@@ -22,3 +22,8 @@ OTHERS_WARNINGS = (
 def pytest_configure(config: pytest.Config) -> None:
     for line in OTHERS_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the whole service come last: it computes on the same cores, and its engines look like theirs."""
+    items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))

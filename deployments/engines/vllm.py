@@ -229,6 +229,8 @@ class VllmEngine:
 async def _shut_down(llm: Any) -> None:
     resources = llm.engine_core.resources
     tasks = [llm.output_handler, resources.output_queue_task]
+    if llm.output_handler is not None and not llm.get_num_unfinished_requests():
+        llm.output_handler.cancel()  # with nobody to tell of its end, it would tell the log
     await asyncio.to_thread(llm.shutdown, SHUTDOWN_S)
     if pending := [task for task in tasks if task is not None and not task.done()]:
         await asyncio.wait(pending, timeout=SHUTDOWN_S)

@@ -34,9 +34,7 @@ EVERY_MODEL = pytest.mark.parametrize("model", [CHAT, SCRIPTED])
 
 
 def test_a_question_is_answered(claude: anthropic.Anthropic) -> None:
-    message = claude.messages.create(
-        model=CHAT_ALIAS, max_tokens=32, extra_body=GREEDY, system="You are brief.", messages=CAPITAL
-    )
+    message = claude.messages.create(model=CHAT_ALIAS, max_tokens=32, extra_body=GREEDY, messages=CAPITAL)
     [block] = message.content
     assert block.type == "text"
     assert "Paris" in block.text
@@ -44,6 +42,13 @@ def test_a_question_is_answered(claude: anthropic.Anthropic) -> None:
     assert message.stop_reason == "end_turn"
     assert message.usage.input_tokens > 0
     assert message.usage.output_tokens > 0
+
+
+def test_a_system_prompt_is_part_of_the_question(claude: anthropic.Anthropic) -> None:
+    system = "You are a helpful assistant who answers in one word."
+    with_it = claude.messages.count_tokens(model=CHAT, messages=CAPITAL, system=system)
+    assert with_it.input_tokens != claude.messages.count_tokens(model=CHAT, messages=CAPITAL).input_tokens
+    assert claude.messages.create(model=CHAT, max_tokens=8, messages=CAPITAL, system=system).content
 
 
 def test_an_answer_that_is_cut_off_says_so(claude: anthropic.Anthropic) -> None:

@@ -36,7 +36,7 @@ def test_it_streams_by_hand_and_with_the_helper(live: Live) -> None:
 
 def test_it_calls_a_tool(live: Live) -> None:
     found = run(live, "tools.mjs", CHAT)
-    assert found["finish_reason"] == "tool_calls"
+    assert found["finish_reason"] == "stop"  # as OpenAI's own answers say where the caller named the tool
     assert found["name"] == "get_weather"
     assert isinstance(found["arguments"]["city"], str)
 

@@ -66,7 +66,7 @@ def python_028(text: str) -> str:
         f"openai==0.28.1 is not installed; run scripts/test, or: pip install --target {PYTHON_028} openai==0.28.1"
     )
     environment = os.environ | {"PYTHONPATH": str(PYTHON_028)}
-    return _output([sys.executable, "-c", text], environment, PYTHON_028)
+    return _output([sys.executable, "-c", text], environment, CLIENTS)
 
 
 def node(text: str) -> str:

@@ -158,7 +158,9 @@ class Live:
         if not states or not (self.state_dir / "api-key").exists():
             return "no models or no key yet"
         missing = {id_: status for id_, status in states.items() if status not in ("ready", self.settled.get(id_))}
-        return f"models are {missing}" if missing else None
+        if missing:
+            return f"models are {missing}"
+        return None if "Base URL" in self.announced() else "it has not said yet where it is"
 
     def _left_over(self) -> list[psutil.Process]:
         """Processes of this run that are still there after a while: its own, found by the mark all of them inherit."""

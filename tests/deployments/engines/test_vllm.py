@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -315,7 +316,20 @@ def wait_for_process() -> None:
 
 def engine_processes(process: psutil.Process) -> list[psutil.Process]:
     """What vLLM started below ``process``; Python's own resource tracker is not vLLM's."""
-    return [child for child in process.children(recursive=True) if _is_at_work(child)]
+    if process.pid == os.getpid():
+        # The tests' own process has other children too: databases, browsers, whole services.
+        roots = [psutil.Process(child.pid) for child in multiprocessing.active_children()]
+    else:
+        roots = process.children()
+    found = [member for root in roots for member in (root, *_below(root))]
+    return [member for member in found if _is_at_work(member)]
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _is_at_work(child: psutil.Process) -> bool:
