@@ -21,15 +21,15 @@ from dataclasses import fields
 from functools import partial
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any
 
 import msgspec
-from pydantic import Field
+import psutil
 
 from app.domain.model_spec import ModelSpec
 from app.services.asgi_call import ASGIApp, AsgiCall
 from deployments.engines.base import EngineDead, EngineLoad, Report
-from deployments.engines.vllm_adapt import adapt, strip, with_fingerprint
+from deployments.engines.vllm_adapt import adapt, hints, strip, unless_null, with_fingerprint
 from deployments.engines.vllm_app import EngineApp
 from deployments.engines.vllm_args import (
     check_values,
@@ -41,7 +41,7 @@ from deployments.engines.vllm_args import (
 )
 from deployments.engines.vllm_counters import Counters
 from deployments.engines.vllm_failures import explain, explain_death
-from deployments.engines.vllm_parent import ParentWatch
+from deployments.engines.vllm_parent import ParentWatch, descendants, see_off
 from deployments.engines.vllm_weights import check_weights
 
 logger = logging.getLogger("manta")
@@ -63,6 +63,7 @@ class VllmEngine:
         self._counters = Counters()
         self._llm: Any = None
         self._app: EngineApp | None = None
+        self._workers: list[psutil.Process] = []
         self._max_model_len = 0
         self._launch: asyncio.Future[tuple[Any, Namespace]] | None = None
         self._stopped = False
@@ -126,6 +127,8 @@ class VllmEngine:
         llm, self._llm, self._app = self._llm, None, None
         if llm is not None:
             await _shut_down(llm)
+            # A worker that has lost its engine core ends by itself, but may take a moment.
+            await asyncio.to_thread(see_off, self._workers, SHUTDOWN_S)
         if self._words is not None:
             self._words.close()
             self._words = None
@@ -138,8 +141,8 @@ class VllmEngine:
         from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        hints = _hints(AsyncEngineArgs) | _hints(FrontendArgs)
-        check_values(self._spec, hints)
+        types = hints(AsyncEngineArgs) | hints(FrontendArgs)
+        check_values(self._spec, types)
         names = ([each.name for each in fields(AsyncEngineArgs)], [each.name for each in fields(FrontendArgs)])
         cpu = current_platform.is_cpu()
         engine, frontend = with_defaults(*split(self._spec, *names), cpu=cpu)
@@ -173,6 +176,8 @@ class VllmEngine:
         from vllm.entrypoints.launchers.app import build_app
 
         llm = self._llm
+        cores = getattr(llm.engine_core.resources.engine_manager, "processes", ())  # none where Ray has started them
+        self._workers = descendants(core.pid for core in cores)
         self._max_model_len = llm.model_config.max_model_len
         self._counters.count_tokens(llm)
         tasks = await llm.get_supported_tasks()
@@ -244,18 +249,6 @@ def _already_shut_down() -> None:
     pass
 
 
-def _hints(arguments: type) -> dict[str, Any]:
-    # Some of vLLM's hints name what only a type checker imports: those arguments are not checked ahead.
-    unknown: dict[str, Any] = {}
-    while True:
-        try:
-            return get_type_hints(arguments, localns=unknown)
-        except NameError as error:
-            if error.name is None or error.name in unknown:
-                return {}
-            unknown[error.name] = Any
-
-
 def _check_tool_parser(name: str | None) -> None:
     from vllm.tool_parsers import ToolParserManager
 
@@ -273,26 +266,26 @@ def _conformant_chunks() -> None:
     from vllm.entrypoints.openai.completion import serving as completion_serving
 
     class ChatChoice(chat.ChatCompletionResponseStreamChoice):
-        stop_reason: int | str | None = _unless_null()
-        token_ids: list[int] | None = _unless_null()
+        stop_reason: int | str | None = unless_null()
+        token_ids: list[int] | None = unless_null()
 
     class ChatChunk(chat.ChatCompletionStreamResponse):
         choices: list[ChatChoice]  # pyright: ignore[reportIncompatibleVariableOverride]
-        prompt_token_ids: list[int] | None = _unless_null()
-        prompt_text: str | None = _unless_null()
-        metrics: Any = _unless_null()
+        prompt_token_ids: list[int] | None = unless_null()
+        prompt_text: str | None = unless_null()
+        metrics: Any = unless_null()
 
         def __init__(self, **data: Any) -> None:
             super().__init__(**with_fingerprint(data))
 
     class CompletionChoice(completion.CompletionResponseStreamChoice):
-        stop_reason: int | str | None = _unless_null()
-        prompt_token_ids: list[int] | None = _unless_null()
-        token_ids: list[int] | None = _unless_null()
+        stop_reason: int | str | None = unless_null()
+        prompt_token_ids: list[int] | None = unless_null()
+        token_ids: list[int] | None = unless_null()
 
     class CompletionChunk(completion.CompletionStreamResponse):
         choices: list[CompletionChoice]  # pyright: ignore[reportIncompatibleVariableOverride]
-        metrics: Any = _unless_null()
+        metrics: Any = unless_null()
 
         def __init__(self, **data: Any) -> None:
             super().__init__(**with_fingerprint(data))
@@ -316,14 +309,6 @@ def _conformant_chunks() -> None:
         if not hasattr(module, name):
             raise RuntimeError(f"this vLLM has no {name} where it makes its chunks")
         setattr(module, name, replacement)
-
-
-def _unless_null() -> Any:
-    return Field(default=None, exclude_if=_is_null)
-
-
-def _is_null(value: Any) -> bool:
-    return value is None
 
 
 @contextmanager

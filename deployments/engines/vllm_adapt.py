@@ -6,10 +6,11 @@ Nothing here imports vLLM: it gets the objects.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -92,3 +93,25 @@ def _with_refusal(original: Callable[..., Any]) -> Callable[..., Any]:
         return logprobs
 
     return create_chat_logprobs
+
+
+def hints(arguments: type) -> dict[str, Any]:
+    """What a class of arguments says of their types."""
+    # Some of vLLM's hints name what only a type checker imports: those arguments are not checked ahead.
+    unknown: dict[str, Any] = {}
+    while True:
+        try:
+            return get_type_hints(arguments, localns=unknown)
+        except NameError as error:
+            if error.name is None or error.name in unknown:
+                return {}
+            unknown[error.name] = Any
+
+
+def unless_null() -> Any:
+    """A field that is left out where it is null."""
+    return Field(default=None, exclude_if=_is_null)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None

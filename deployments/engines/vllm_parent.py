@@ -1,4 +1,4 @@
-"""A leash from a child process to the process that started it, however that one ends."""
+"""A leash from a child process to the process that started it, and the sight of its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterable, Sequence
+
+import psutil
 
 LOOK_S = 0.2
 
@@ -29,3 +32,25 @@ def _watch(parent: int) -> ParentWatch:
 
     threading.Thread(target=look, name="manta-parent-watch", daemon=True).start()
     return ParentWatch()
+
+
+def descendants(pids: Iterable[int]) -> list[psutil.Process]:
+    """The processes below ``pids``, without these."""
+    found: list[psutil.Process] = []
+    for pid in pids:
+        try:
+            found += psutil.Process(pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def see_off(processes: Sequence[psutil.Process], timeout_s: float) -> None:
+    """Wait until ``processes`` have ended, and kill those that have not in ``timeout_s`` seconds."""
+    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
+    for process in alive:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(alive, timeout=timeout_s)
