@@ -148,7 +148,7 @@ class VllmEngine:
         engine, frontend = with_defaults(*split(self._spec, *names), cpu=cpu)
         if cpu and engine["enforce_eager"]:
             forbid_compilation()
-        engine = with_configs(engine, hints)
+        engine = with_configs(engine, types)
         engine_args = AsyncEngineArgs(model=self._weights, served_model_name=[self._spec.id], **engine)
         frontend_args = FrontendArgs(**frontend)
         args = Namespace(**(vars(frontend_args) | vars(engine_args)))
