@@ -163,13 +163,13 @@ def test_a_payload_that_kills_twice_is_named_and_not_tried_a_third_time(service:
     assert response.json()["error"]["code"] == "engine_crashed_by_request"
     assert "twice" in response.json()["error"]["message"]
     assert response.headers["x-should-retry"] == "false"
-    wait_until_ready(service, "killable", 1)
+    assert chat(service, "killable", "an innocent question").status_code == 200
     (third,) = replicas(service, "killable")
     assert third.pid != first.pid
     again = chat(service, "killable", "please [kill] yourself")
     assert again.json()["error"]["code"] == "engine_crashed_by_request"
+    assert chat(service, "killable", "another innocent question").status_code == 200
     assert [third] == replicas(service, "killable"), "nobody may die of it again"
-    assert chat(service, "killable", "an innocent question").status_code == 200
 
 
 def test_a_stream_that_dies_before_its_first_token_is_tried_again_like_any_other(service: Live) -> None:
@@ -185,7 +185,7 @@ def test_a_stream_that_dies_before_its_first_token_is_tried_again_like_any_other
     error = error_of(event)
     assert error is not None
     assert error["code"] == "engine_crashed_by_request"
-    wait_until_ready(service, "killable", 1)
+    assert chat(service, "killable", "an innocent question").status_code == 200
 
 
 def test_a_model_that_cannot_start_says_why(service: Live) -> None:
