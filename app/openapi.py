@@ -29,6 +29,9 @@ ERROR_SCHEMA = {
         }
     },
 }
+TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Operations")
+"""The groups of the reference, in the order it shows them."""
+
 SECURITY_SCHEMES = {
     "ApiKey": {"type": "http", "scheme": "bearer", "description": "Your API key, such as the one in .manta/api-key."},
     "ApiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -70,6 +73,7 @@ def _complete(document: dict[str, Any], bodies: Sequence[type[BaseModel]]) -> di
             "content": {"application/json": {"schema": {"$ref": REF.format(model="Error")}}},
         }
     components["securitySchemes"] = SECURITY_SCHEMES
+    document["tags"] = [{"name": name} for name in TAGS]
     # The empty entry: a key is not needed everywhere.
     document["security"] = [{}, *({name: []} for name in SECURITY_SCHEMES)]
     return document

@@ -31,5 +31,11 @@ async def reference() -> HTMLResponse:
         swagger_js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
         swagger_css_url=f"{ASSETS_PATH}/swagger-ui.css",
         swagger_favicon_url=f"{ASSETS_PATH}/favicon.png",
-        swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True, "displayRequestDuration": True},
+        swagger_ui_parameters={
+            "persistAuthorization": True,
+            "tryItOutEnabled": True,
+            "displayRequestDuration": True,
+            # Folded away: a long list that few come for.
+            "defaultModelsExpandDepth": 0,
+        },
     )
