@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 
 pytest_plugins = [
@@ -27,3 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the whole service come last: it computes on the same cores, and its engines look like theirs."""
     items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(autouse=True)
+def quiet_logger() -> Iterator[None]:
+    """What one test does to the service's logger is not the next one's business."""
+    yield
+    logger = logging.getLogger("manta")
+    logger.handlers.clear()
+    logger.propagate = True

@@ -44,7 +44,7 @@ class Started:
 VLLM_MARKS = (pytest.mark.live, pytest.mark.filterwarnings("ignore"))
 
 
-@pytest.fixture(scope="session", params=["scripted", pytest.param("vllm", marks=VLLM_MARKS)])
+@pytest.fixture(scope="package", params=["scripted", pytest.param("vllm", marks=VLLM_MARKS)])
 async def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Started]:
     """Each engine in turn."""
     if request.param == "scripted":
