@@ -35,7 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def quiet_logger() -> Iterator[None]:
     """What one test does to the service's logger is not the next one's business."""
-    yield
     logger = logging.getLogger("manta")
+    logger.disabled = False
+    yield
     logger.handlers.clear()
     logger.propagate = True

@@ -182,6 +182,7 @@ class VllmEngine:
         self._counters.count_tokens(llm)
         tasks = await llm.get_supported_tasks()
         inner = build_app(args, tasks, llm.model_config)
+        logger.disabled = False  # building it may configure logging, which switches off loggers that were there
         await init_app_state(llm, inner.state, args, tasks)
         inner.state.server = SimpleNamespace()  # its error handler tells a server to exit; there is none
         served = strip(inner)
