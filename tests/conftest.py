@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -33,10 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def quiet_logger() -> Iterator[None]:
-    """What one test does to the service's logger is not the next one's business."""
+def own_logger() -> None:
+    """Every test meets the service's logger fresh: engines of earlier tests configure logging too."""
+    logging.disable(logging.NOTSET)
     logger = logging.getLogger("manta")
-    logger.disabled = False
-    yield
     logger.handlers.clear()
+    logger.setLevel(logging.INFO)
+    logger.disabled = False
     logger.propagate = True
