@@ -13,6 +13,7 @@ from app.error_handlers import add_error_handlers
 from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.cors import CrossOriginMiddleware
 from app.middleware.request_context import RequestContextMiddleware
+from app.middleware.unexpected import UnexpectedErrorMiddleware
 from app.routers import docs, health, inference, models
 from app.services import Services
 from app.services.bootstrap import bootstrap
@@ -48,6 +49,8 @@ def create_app(services: Services) -> FastAPI:
 
     # Starlette runs the last one added first.
     app.add_middleware(BodyLimitMiddleware, max_bytes=services.settings.max_body_bytes)
+    # Inside of CORS: a browser's script may read this error like any other.
+    app.add_middleware(UnexpectedErrorMiddleware)
     app.add_middleware(
         CrossOriginMiddleware,
         allow_origins=services.settings.cors_origins,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,9 @@ from app.errors import ApiError, EngineCrashed, ModelStarting, ServerError, Serv
 from app.services.backend import EngineRequest, EngineResponse
 from deployments.engines.base import EngineDead
 from deployments.quarantine import Quarantine
-from deployments.reply import ReplyHead
+from deployments.reply import ReplicaLost, ReplyHead
+
+logger = logging.getLogger("manta")
 
 DEATHS = (
     EngineDead,
@@ -36,7 +39,7 @@ class _Died(Exception):
     """The replica died before the answer's first byte.
 
     Attributes:
-        replica: Which one, or None if none had the request yet, so that the request cannot be the reason.
+        replica: Its actor id, or None if that cannot be told.
     """
 
     def __init__(self, replica: str | None) -> None:
@@ -107,8 +110,11 @@ class ServeBackend:
         except asyncio.CancelledError:
             messages.cancel()
             raise
-        except DEATHS:
-            raise _Died(replica) from None
+        except ReplicaLost as lost:
+            raise _Died(lost.replica) from None
+        except DEATHS as death:
+            # It may have been too quick to say that it has the request: Ray knows whom it was sent to.
+            raise _Died(replica or getattr(death, "actor_id", None)) from None
         except Exception as error:
             raise translate(error, spec) from error
         return _ServeResponse(head, messages, spec)
@@ -195,4 +201,5 @@ def translate(error: Exception, spec: ModelSpec) -> ApiError:
         return ServiceUnavailable(f"Too many requests are waiting for the model {spec.id!r}. Try again shortly.")
     if isinstance(error, DeploymentUnavailableError):
         return ModelStarting(f"The model {spec.id!r} is not available at the moment. Try again shortly.")
+    logger.error("a request to %s failed in a way that nobody foresaw", spec.id, exc_info=error)
     return ServerError(f"The request to the model {spec.id!r} failed on our side.")

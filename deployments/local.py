@@ -61,16 +61,11 @@ def main() -> int:
     except (SettingsError, ModelFileError) as error:
         return _fail(str(error))
 
-    ray.init(
-        address="local",
-        include_dashboard=options.dashboard,
-        # Nothing of Ray is for other machines to reach.
-        _node_ip_address="127.0.0.1",
-        # Logical CPUs say what may run side by side; on a laptop everything may.
-        num_cpus=max(os.cpu_count() or 1, 4),
-        logging_level=logging.WARNING,
-        log_to_driver=True,
-    )
+    try:
+        _start_ray(dashboard=options.dashboard)
+    except Exception as error:
+        # On a machine that is busy enough, Ray gives up on its own processes.
+        return _fail(f"Ray could not be started on this machine; try again when it is less busy. Ray says: {error}")
     # Ray has a SIGTERM handler of its own by now.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
@@ -84,6 +79,19 @@ def main() -> int:
     finally:
         address.unlink(missing_ok=True)
         _shut_down()
+
+
+def _start_ray(*, dashboard: bool) -> None:
+    ray.init(
+        address="local",
+        include_dashboard=dashboard,
+        # Nothing of Ray is for other machines to reach.
+        _node_ip_address="127.0.0.1",
+        # Logical CPUs say what may run side by side; on a laptop everything may.
+        num_cpus=max(os.cpu_count() or 1, 4),
+        logging_level=logging.WARNING,
+        log_to_driver=True,
+    )
 
 
 def _start(application: serve.Application, host: str, port: int) -> None:

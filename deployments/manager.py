@@ -20,7 +20,7 @@ from app.domain.model_spec import ModelSpec
 from app.observability.logging import configure_logging
 from app.services.catalog import CatalogEntry
 from deployments.model import application
-from deployments.states import PhaseReport, following, state_of
+from deployments.states import PhaseReport, following, seen, state_of
 
 logger = logging.getLogger("manta")
 
@@ -147,7 +147,10 @@ class ModelManager:
         entries: dict[str, CatalogEntry] = {}
         for id_, spec in self._specs.items():
             app = status.applications.get(spec.app_name)
-            state = state_of(spec, app, self._reports.get(id_), self._failures.get(id_))
+            report = self._reports.get(id_)
+            state = state_of(spec, app, report, self._failures.get(id_))
+            if (told := seen(report, state)) is not None:
+                self._reports[id_] = told
             if state.status == "ready" and state.max_model_len is None:
                 self._ask(spec)
             entries[id_] = CatalogEntry(spec, state, self._entries[id_].created)

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 
 from app.domain.model_spec import ModelSpec
 from app.observability.logging import configure_logging
@@ -54,7 +55,7 @@ class ModelReplica:
             await reporter.failed(_reason(error))
             raise
         self._app = self._engine.app()
-        self._replica_id = serve.get_replica_context().replica_id.unique_id
+        self._actor_id = str(ray.get_runtime_context().get_actor_id())
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
         self._ready = PhaseReport(
             self._spec.id,
@@ -73,7 +74,7 @@ class ModelReplica:
         Raises:
             EngineDead: The engine died before it answered anything.
         """
-        yield self._replica_id
+        yield self._actor_id
         call = engine_call(self._app, request)
         try:
             await call.start()
@@ -131,6 +132,7 @@ def _reason(error: Exception) -> str:
 def application(spec: ModelSpec, weights_dir: str, manager_app: str) -> Application:
     """The model's Serve application."""
     scaling, resources, limits = spec.autoscaling, spec.resources, spec.limits
+    router: Any = "deployments.router:CandidRouter"
     options: dict[str, Any] = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
     if resources.memory_gb is not None:
         options["memory"] = int(resources.memory_gb * 1024**3)
@@ -146,6 +148,7 @@ def application(spec: ModelSpec, weights_dir: str, manager_app: str) -> Applicat
         graceful_shutdown_timeout_s=limits.request_timeout_s,
         graceful_shutdown_wait_loop_s=0.5,
         ray_actor_options=options,
+        request_router_config=RequestRouterConfig(request_router_class=router),
         autoscaling_config=AutoscalingConfig(
             min_replicas=scaling.min_replicas,
             max_replicas=scaling.max_replicas,

@@ -19,7 +19,7 @@ class PhaseReport:
     """What a replica says of its start.
 
     Attributes:
-        phase: Where it is, ``ready`` at the end, ``failed`` if it gave up.
+        phase: Where it is, ``ready`` at the end, ``failed`` if it gave up; ``served`` once it was seen running.
         progress: Share of the phase that is done, 0 to 1, or None.
         detail: In words.
         max_model_len: In tokens; known from the first ``ready`` on.
@@ -28,7 +28,7 @@ class PhaseReport:
 
     model: str
     digest: str
-    phase: StartPhase | Literal["ready", "failed"]
+    phase: StartPhase | Literal["ready", "served", "failed"]
     progress: float | None = None
     detail: str | None = None
     max_model_len: int | None = None
@@ -40,6 +40,13 @@ def following(last: PhaseReport | None, report: PhaseReport) -> PhaseReport:
     if last is None or last.digest != report.digest or report.phase == "ready":
         return report
     return replace(report, max_model_len=last.max_model_len, start_s=last.start_s)
+
+
+def seen(report: PhaseReport | None, state: ModelState) -> PhaseReport | None:
+    """The report, its ``ready`` turned into history once the model is: the next start is not this one's end."""
+    if report is None or report.phase != "ready" or state.status != "ready":
+        return report
+    return replace(report, phase="served")
 
 
 def state_of(
@@ -77,8 +84,11 @@ def state_of(
 
 
 def _starting(report: PhaseReport | None, known: ModelState) -> ModelState:
-    if report is None or report.phase == "ready":
+    if report is None or report.phase == "served":
         return replace(known, status="starting", phase="allocating")
+    if report.phase == "ready":
+        # Its engine answers; Serve has not looked yet.
+        return replace(known, status="starting", phase="warming")
     if report.phase == "failed":
         detail = f"the last try failed: {report.detail}"
         return replace(known, status="starting", phase="allocating", detail=detail)

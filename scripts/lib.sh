@@ -1,6 +1,6 @@
-# Shared by the scripts beside it: finds the project and a fitting Python. Plain POSIX shell.
+# Shared by the scripts here and below: finds the project and a fitting Python. Plain POSIX shell.
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "$0")" && while [ ! -f pyproject.toml ] && [ "$PWD" != / ]; do cd ..; done && pwd)
 venv="$root/.venv"
 
 # A Python that the pinned packages have builds for. 3.11 comes first: it is what the list was made with.

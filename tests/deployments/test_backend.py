@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import ray.exceptions
 from ray.serve.exceptions import BackPressureError
 
 from app.errors import EngineCrashed, ModelStarting, ServerError, ServiceUnavailable
@@ -15,7 +16,7 @@ from app.services.backend import EngineRequest
 from deployments import backend as module
 from deployments.backend import ServeBackend
 from deployments.engines.base import EngineDead
-from deployments.reply import ReplyHead
+from deployments.reply import ReplicaLost, ReplyHead
 from tests.support.gateway import scripted
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -85,6 +86,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROBATION_S", 0.05)
 
 
+def unavailable(actor_id: str) -> Exception:
+    return ray.exceptions.ActorUnavailableError("gone", bytes.fromhex(actor_id))
+
+
 def always(*messages: Any) -> Script:
     async def script(asked: EngineRequest, attempt: int) -> list[Any]:
         return list(messages)
@@ -122,7 +127,19 @@ async def test_two_deaths_are_enough_and_the_payload_is_not_tried_again():
     assert len(replicas.calls) == 2
 
 
-async def test_a_death_before_any_replica_had_the_request_blames_nobody():
+@pytest.mark.parametrize("how", [ReplicaLost, unavailable], ids=["routed", "sent"])
+async def test_a_death_too_quick_for_a_word_counts_all_the_same(how: Callable[[str], Exception]):
+    async def deadly(asked: EngineRequest, attempt: int) -> list[Any]:
+        return [how(f"{attempt:032x}")]
+
+    replicas = Replicas(deadly)
+    with pytest.raises(EngineCrashed) as crash:
+        await replicas.backend().send(SPEC, request())
+    assert crash.value.code == "engine_crashed_by_request"
+    assert len(replicas.calls) == 2
+
+
+async def test_a_death_that_nobody_can_place_blames_nobody():
     async def unlucky(asked: EngineRequest, attempt: int) -> list[Any]:
         return [EngineDead("x")] if attempt < 6 else ["r1", HEAD]
 

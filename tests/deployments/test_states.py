@@ -8,7 +8,7 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import ModelState
-from deployments.states import PhaseReport, following, state_of
+from deployments.states import PhaseReport, following, seen, state_of
 from tests.support.gateway import scripted
 
 SPEC = scripted("m")
@@ -61,6 +61,23 @@ def test_a_starting_model_says_what_its_replica_is_at():
 
 def test_a_starting_model_whose_replica_has_not_spoken_yet_is_allocating():
     assert state_of(SPEC, app(STATUS.DEPLOYING, STARTING=1), None, None) == ModelState("starting", "allocating")
+
+
+def test_a_model_whose_replica_is_up_and_was_not_looked_at_yet_is_still_warming():
+    state = state_of(SPEC, app(STATUS.DEPLOYING, STARTING=1), READY, None)
+    assert (state.status, state.phase) == ("starting", "warming")
+
+
+def test_the_end_of_one_start_says_nothing_of_the_next():
+    ready = state_of(SPEC, app(STATUS.RUNNING, RUNNING=1), READY, None)
+    state = state_of(SPEC, app(STATUS.UNHEALTHY, STARTING=1), seen(READY, ready), None)
+    assert state == ModelState("starting", "allocating", max_model_len=2048, start_s=34.5)
+
+
+def test_a_report_stays_news_until_the_model_is_seen_ready():
+    starting = state_of(SPEC, app(STATUS.DEPLOYING, STARTING=1), READY, None)
+    assert seen(READY, starting) is READY
+    assert seen(None, starting) is None
 
 
 def test_a_report_on_another_spec_is_not_believed():

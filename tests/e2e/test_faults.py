@@ -18,6 +18,8 @@ from tests.support.ports import free_port
 pytestmark = pytest.mark.live
 
 RESTART_S = 60
+LOG_S = 3
+"""What a line of a replica or the controller may take to the log of the service."""
 
 PAIR = """
 id: pair
@@ -101,6 +103,11 @@ def events(service: Live, model: str, text: str = "hello", **fields: Any) -> Ite
                 yield line.removeprefix("data: ")
 
 
+def last_event(stream: Iterator[str]) -> str:
+    """What a stream ends with."""
+    return list(stream)[-1]
+
+
 def replicas(service: Live, model: str) -> list[psutil.Process]:
     """The processes of a model's replicas."""
     title = f"ray::ServeReplica:model-{model}:"
@@ -113,6 +120,12 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def deaths(service: Live, model: str) -> int:
+    """How many of the model's replicas Serve has found dead."""
+    log = (service.state_dir / "logs" / "serve.log").read_text()
+    return log.count(f"app='model-{model}') crashed, marking it unhealthy")
 
 
 def wait_until_ready(service: Live, model: str, count: int) -> None:
@@ -132,11 +145,13 @@ def test_a_replica_killed_in_mid_stream_ends_its_streams_with_an_error_and_no_ot
     """Of two streams on two replicas, and one of another model, only the victim's ends, with an error event."""
     wait_until_ready(service, "pair", 2)
     with ThreadPoolExecutor(5) as pool:
-        pair = [pool.submit(lambda: list(events(service, "pair"))) for _ in range(4)]
         bystander = pool.submit(lambda: list(events(service, "bystander")))
-        time.sleep(3)
+        # One after the other is under way: Serve gives each to the replica that has fewer.
+        streams = [events(service, "pair") for _ in range(4)]
+        for stream in streams:
+            next(stream)
         replicas(service, "pair")[0].kill()
-        ends = [stream.result()[-1] for stream in pair]
+        ends = list(pool.map(last_event, streams))
         assert bystander.result()[-1] == "[DONE]"
     broken = [error for end in ends if (error := error_of(end))]
     assert {error["code"] for error in broken} == {"engine_crashed"}
@@ -164,6 +179,8 @@ def test_a_payload_that_kills_twice_is_named_and_not_tried_a_third_time(service:
     assert "twice" in response.json()["error"]["message"]
     assert response.headers["x-should-retry"] == "false"
     assert chat(service, "killable", "an innocent question").status_code == 200
+    time.sleep(LOG_S)
+    assert deaths(service, "killable") == 2
     (third,) = replicas(service, "killable")
     assert third.pid != first.pid
     again = chat(service, "killable", "please [kill] yourself")

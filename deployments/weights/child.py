@@ -1,22 +1,19 @@
-"""Children that die when their parent does, however the parent died.
+"""Work in a child process: its output line by line, and no child that outlives its parent.
 
-The parent holds the other end of the child's standard input and never writes to it: when the parent ends, the pipe
-closes. Without this, a killed start would leave its download or conversion running, and the next start would meet it.
+Without the tether, a killed start would leave its download or conversion running, and the next start would meet it.
 """
 
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from app.settings import ROOT
+
 TICK_S = 0.25
-ENTRY = "from deployments.weights.tether import main; main()"
 
 
 def run_tethered(
@@ -36,7 +33,7 @@ def run_tethered(
             the child.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", ENTRY, module, *arguments],
+        [sys.executable, "-m", "deployments.tether", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -76,18 +73,3 @@ def _runs(process: subprocess.Popen[str]) -> bool:
 def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
     for line in process.stdout or ():
         lines.append(line.strip())
-
-
-def _follow_parent() -> None:
-    # below Python's own buffering, whose lock would be held when the interpreter ends
-    while os.read(0, 1):
-        pass
-    # the main thread may be deep in native code: only this ends it at once
-    os._exit(1)
-
-
-def main() -> None:
-    """Run the module named by the first argument as ``__main__``: what the child starts with."""
-    threading.Thread(target=_follow_parent, name="tether", daemon=True).start()
-    del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
