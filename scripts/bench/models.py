@@ -31,10 +31,12 @@ class BenchModel:
     Attributes:
         spec: Its ``source`` is a local folder.
         max_tokens: Length of an answer that keeps a round at a few seconds.
+        requests: Whole answers, over all callers, that do the same.
     """
 
     spec: ModelSpec
     max_tokens: int
+    requests: int = 320
 
 
 def tiny(folder: Path, streams: int, threads: int | None) -> BenchModel:
@@ -72,7 +74,7 @@ def smollm2(folder: Path, streams: int, threads: int | None) -> BenchModel:
     (default,) = load_models(str(ROOT / "configs" / "models" / "smollm2-135m-instruct.yaml"))
     assert default.source is not None
     weights = fetch(default.source, ROOT / ".manta" / "weights", _tell)
-    return BenchModel(_spec(default.model_dump() | {"source": weights, "aliases": []}, streams, threads), 64)
+    return BenchModel(_spec(default.model_dump() | {"source": weights, "aliases": []}, streams, threads), 64, 32)
 
 
 MODELS: dict[str, Callable[[Path, int, int | None], BenchModel]] = {"tiny": tiny, "smollm2": smollm2}

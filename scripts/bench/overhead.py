@@ -87,7 +87,7 @@ class Benchmark:
             self._say(f"making the model {self._options.model}")
             model = MODELS[self._options.model](folder, self._highest(), self._options.threads)
             max_tokens = self._options.max_tokens or model.max_tokens
-            work = Workload(model, max_tokens, self._options.requests, self._options.timeout)
+            work = Workload(model, max_tokens, self._options.requests or model.requests, self._options.timeout)
             servers: list[Server] = [
                 BareServer(model.spec, folder, logs / "vllm.log"),
                 MantaServer(model.spec, folder, logs / "manta.log"),
@@ -213,7 +213,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--streams", type=_counts, default=[1, 8, 32], help="at once, split by commas")
     parser.add_argument("--max-tokens", type=_count, help="length of each stream; default: by model")
     parser.add_argument("--callers", type=_counts, default=[1, 32], help="of two-token answers at once; '' for none")
-    parser.add_argument("--requests", type=_count, default=320, help="two-token answers a round, over all callers")
+    parser.add_argument("--requests", type=_count, help="two-token answers a round; default: by model")
     parser.add_argument("--idle", type=float, default=5.0, help="seconds over which idling is measured")
     parser.add_argument("--start-timeout", type=float, default=300.0, help="seconds a server may take to start")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds a round of one server may take")
