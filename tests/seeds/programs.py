@@ -14,7 +14,7 @@ PYTHON_028 = CLIENTS / "python-0.28"
 NODE_MODULES = CLIENTS / "node_modules"
 LONGEST_S = 240
 """How long a sample may take."""
-STORY_S = 30
+STORY_S = 12
 """How long a stream is listened to: a small model, asked for a story without a bound, may tell a very long one."""
 CURL_TIMED_OUT = 28
 
