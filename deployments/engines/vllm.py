@@ -41,6 +41,7 @@ from deployments.engines.vllm_args import (
 )
 from deployments.engines.vllm_counters import Counters
 from deployments.engines.vllm_failures import explain, explain_death
+from deployments.engines.vllm_frames import write_plain_streams
 from deployments.engines.vllm_parent import ParentWatch, descendants, see_off
 from deployments.engines.vllm_weights import check_weights
 
@@ -174,6 +175,7 @@ class VllmEngine:
     async def _open(self, args: Namespace) -> None:
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
         from vllm.entrypoints.launchers.app import build_app
+        from vllm.parser.abstract_parser import DelegatingParser
 
         llm = self._llm
         cores = getattr(llm.engine_core.resources.engine_manager, "processes", ())  # none where Ray has started them
@@ -188,6 +190,7 @@ class VllmEngine:
         served = strip(inner)
         _conformant_chunks()
         fingerprint = adapt(inner.state)
+        write_plain_streams(inner.state, DelegatingParser.parse_delta)
         self._app = EngineApp(inner, served, self._died, fingerprint)
         await self._answer_once(served)
 

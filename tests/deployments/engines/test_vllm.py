@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ import pytest
 from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import TypeAdapter
 
-from app.domain.model_spec import ModelSpec
 from app.services.asgi_call import AsgiCall
 from deployments.engines.base import EngineDead, EngineLoad
 from deployments.engines.vllm import VllmEngine
+from tests.deployments.engines.vllm_support import CONTEXT, spec
 from tests.support.openai_schema import data_events, needs_openai_schema, validate, validate_stream
 from tests.support.tiny_model import make_tiny_model
 
@@ -35,19 +34,8 @@ pytest.importorskip("vllm", reason="vLLM is not installed")
 pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
 
 CHAT = "/v1/chat/completions"
-CONTEXT = 2048
 DEADLINE_S = 10
 START_S = 300
-ARGS = {
-    "max_model_len": CONTEXT,
-    "dtype": "float32",
-    "kv_cache_memory_bytes": 64 * 1024 * 1024,
-    "enable_auto_tool_choice": True,
-    "tool_call_parser": "hermes",
-    "tool_strict_level": "parameter",
-    # A random model loves blanks: without this its JSON never ends.
-    "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-}
 HELLO = [{"role": "user", "content": "Hello"}]
 CITY = {
     "type": "object",
@@ -57,25 +45,6 @@ CITY = {
 }
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": CITY}}
 FORCED = {"type": "function", "function": {"name": "get_weather"}}
-
-
-def spec(weights: Path, **engine_args: Any) -> ModelSpec:
-    return ModelSpec(id="tiny", source=str(weights), engine_args=ARGS | engine_args)
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="session")
-async def engine(weights: Path) -> AsyncIterator[VllmEngine]:
-    engine = VllmEngine(spec(weights), str(weights))
-    try:
-        await engine.start(lambda *_: None)
-        yield engine
-    finally:
-        await engine.stop()
 
 
 def call(engine: VllmEngine, path: str, body: dict[str, Any]) -> AsgiCall:

@@ -1,0 +1,200 @@
+"""Chunks from a template are vLLM's own chunks, byte for byte."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from deployments.engines import vllm_frames
+from deployments.engines.vllm import VllmEngine
+from deployments.engines.vllm_app import CALL, Call
+from deployments.engines.vllm_frames import Feed, Template
+
+vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
+
+pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(600)]
+
+PROMPT = [1, 2, 3]
+WORDS = ["The", " capital", " of", " France", " is", " Paris", "."]
+ODD = ['"quoted"', "back\\slash", "tab\tline\nreturn\r", "\x00\x07\x1f\x7f", "</script>", "\u2028\u2029", "\ufeff"]
+EMOJI = ["", "", "🦈", "👩‍👩‍👧", "é", "e\u0301", "汉字", "עברית", "\ufffd"]
+MARKS = ['"delta":{"role":"assistant","content":""}', '"text":"', "data: [DONE]", "\n\n"]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def result(text: str, tokens: int = 1, *, first: bool = False, **ends: Any) -> Any:
+    output = vllm.CompletionOutput(0, text, list(range(tokens)), None, None, **ends)
+    return vllm.RequestOutput(
+        request_id="r1",
+        prompt="prompt",
+        prompt_token_ids=PROMPT if first else None,
+        prompt_logprobs=None,
+        outputs=[output],
+        finished=bool(ends),
+        num_cached_tokens=2 if first else None,
+    )
+
+
+def generation(texts: list[str], last: str = "", **ends: Any) -> list[Any]:
+    """Results of one generation; the last one ends it."""
+    ends = ends or {"finish_reason": "stop"}
+    made = [result(text, first=not number) for number, text in enumerate(texts)]
+    return [*made, result(last, first=not made, **ends)]
+
+
+GENERATIONS: dict[str, list[Any]] = {
+    "words": [WORDS],
+    "odd characters": [ODD],
+    "emoji over several tokens": [EMOJI],
+    "what looks like a template": [MARKS],
+    "text with the end": [WORDS, "!"],
+    "nothing at all": [[]],
+    "one token": [[], "a"],
+    "cut by length": [WORDS, " and", {"finish_reason": "length"}],
+    "a stop string": [WORDS, "", {"finish_reason": "stop", "stop_reason": "END"}],
+    "a stop token": [WORDS, "", {"finish_reason": "stop", "stop_reason": 7}],
+    "an error of the engine": [WORDS, "", {"finish_reason": "error"}],
+}
+CHATS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "usage at the end": {"stream_options": {"include_usage": True}},
+    "usage all along": {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+    "tools offered": {"tools": [TOOL]},
+    "tools forbidden": {"tools": [TOOL], "tool_choice": "none"},
+    "echo": {"echo": True, "add_generation_prompt": True},
+    "token ids": {"return_token_ids": True},
+}
+COMPLETIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "usage at the end": {"stream_options": {"include_usage": True}},
+    "echo": {"echo": True},
+    "token ids": {"return_token_ids": True},
+}
+
+
+async def told(results: list[Any], *, fails: bool = False) -> AsyncIterator[Any]:
+    for each in results:
+        yield each
+    if fails:
+        raise RuntimeError("it broke")
+
+
+async def joined(events: AsyncIterator[str | bytes]) -> list[bytes]:
+    return [event if isinstance(event, bytes) else event.encode() async for event in events]
+
+
+@pytest.fixture(autouse=True)
+def _one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_800_000_000.5)
+
+
+@pytest.fixture
+def handlers(engine: VllmEngine) -> Any:
+    """vLLM's own, as they are in the running engine."""
+    inner: Any = engine.app()
+    return inner._inner.state
+
+
+async def chat(
+    handlers: Any, results: list[Any], body: dict[str, Any], *, own: bool, fails: bool = False
+) -> list[bytes]:
+    from vllm.entrypoints.generate.base.protocol import RequestResponseMetadata
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    CALL.set(Call("/v1/chat/completions", "alias", "fp"))
+    handler = handlers.openai_serving_chat
+    request = ChatCompletionRequest(model="m", messages=[{"role": "user", "content": "x"}], stream=True, **body)
+    generator = handler.chat_completion_stream_generator
+    if not own:
+        generator = type(handler).chat_completion_stream_generator.__get__(handler)
+    tokenizer = handler.renderer.tokenizer
+    metadata = RequestResponseMetadata(request_id="chatcmpl-r1")
+    conversation = [{"role": "user", "content": "x"}]
+    source = told(results, fails=fails)
+    return await joined(generator(request, source, "chatcmpl-r1", "m", conversation, tokenizer, metadata))
+
+
+async def completion(handlers: Any, results: list[Any], body: dict[str, Any], *, own: bool) -> list[bytes]:
+    from vllm.entrypoints.generate.base.protocol import RequestResponseMetadata
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+
+    CALL.set(Call("/v1/completions", "alias", "fp"))
+    handler = handlers.openai_serving_completion
+    request = CompletionRequest(model="m", prompt="x", stream=True, max_tokens=100, **body)
+    generator = handler.completion_stream_generator
+    if not own:
+        generator = type(handler).completion_stream_generator.__get__(handler)
+    metadata = RequestResponseMetadata(request_id="cmpl-r1")
+
+    async def numbered() -> AsyncIterator[Any]:
+        async for each in told(results):
+            yield 0, each
+
+    inputs = [{"prompt": "x", "prompt_token_ids": PROMPT}]
+    return await joined(
+        generator(request, inputs, numbered(), "cmpl-r1", 1_800_000_000, "m", 1, handler.renderer.tokenizer, metadata)
+    )
+
+
+def made(name: str) -> list[Any]:
+    """Fresh results: both ways change what they are given."""
+    texts, *rest = GENERATIONS[name]
+    last = rest[0] if rest else ""
+    return generation(texts, last, **(rest[1] if len(rest) > 1 else {}))
+
+
+@pytest.mark.parametrize("body", CHATS.values(), ids=CHATS)
+@pytest.mark.parametrize("name", GENERATIONS)
+async def test_a_chat_is_the_same(handlers: Any, name: str, body: dict[str, Any]):
+    own = await chat(handlers, made(name), body, own=True)
+    assert own == await chat(handlers, made(name), body, own=False)
+    assert own[-1] == b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("body", COMPLETIONS.values(), ids=COMPLETIONS)
+@pytest.mark.parametrize("name", GENERATIONS)
+async def test_a_completion_is_the_same(handlers: Any, name: str, body: dict[str, Any]):
+    own = await completion(handlers, made(name), body, own=True)
+    assert own == await completion(handlers, made(name), body, own=False)
+
+
+@pytest.mark.parametrize("so_far", [[], WORDS])
+async def test_a_generation_that_breaks_is_told_the_same(handlers: Any, so_far: list[str]):
+    def results() -> list[Any]:
+        return generation(so_far)[:-1]
+
+    own = await chat(handlers, results(), {}, own=True, fails=True)
+    assert own == await chat(handlers, results(), {}, own=False, fails=True)
+
+
+async def test_most_of_a_plain_chat_comes_from_a_template(handlers: Any, monkeypatch: pytest.MonkeyPatch):
+    written: list[str] = []
+    event = Template.event
+
+    def counted(template: Template, text: str) -> bytes:
+        written.append(text)
+        return event(template, text)
+
+    monkeypatch.setattr(vllm_frames.Template, "event", counted)
+    await chat(handlers, made("words"), {}, own=True)
+    assert written == WORDS
+    written.clear()
+    await chat(handlers, made("words"), {"tools": [TOOL]}, own=True)
+    assert not written
+
+
+async def test_a_chunk_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match="shape"):
+        Template.of_role_chunk('data: {"choices": []}')
+
+
+async def test_a_feed_gives_what_it_has_and_then_its_error():
+    feed = Feed()
+    feed.give(1)
+    feed.fail(ZeroDivisionError())
+    assert await anext(feed) == 1
+    with pytest.raises(ZeroDivisionError):
+        await anext(feed)
