@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     )
     mongodb_database: str = Field(default="manta", description="Database name.")
 
+    # between gateways and replicas
+    link_host: str | None = Field(
+        default=None, description="Address on which replicas wait for gateways. None: the node's own, as Ray knows it."
+    )
+
     # the gateway
     gateway_replicas: int = Field(default=1, ge=1, description="Gateway processes; fixed, so that streams live long.")
     gateway_max_ongoing_requests: int = Field(default=2048, ge=1, description="Requests at once per gateway replica.")

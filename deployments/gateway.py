@@ -14,6 +14,8 @@ from app.services import build_services
 from app.settings import Settings
 from deployments.backend import ServeBackend
 from deployments.catalog import WatchedCatalog
+from deployments.handles import Handles
+from deployments.link_path import LinkPath
 
 
 @serve.deployment(
@@ -51,7 +53,8 @@ class Gateway:
             assert self._database is not None
             uri = await self._database.uri.remote()
         await self._catalog.start()
-        return create_app(build_services(self._settings, uri, self._catalog, ServeBackend()))
+        backend = ServeBackend(LinkPath(Handles()))
+        return create_app(build_services(self._settings, uri, self._catalog, backend))
 
     async def __del__(self) -> None:
         await self._catalog.stop()

@@ -40,7 +40,9 @@ def build(args: AppArgs) -> Application:
     """
     settings = with_secret(Settings.load(**args.model_dump()))
     specs = load_models(settings.models)
-    manager = ModelManager.bind([spec.model_dump(mode="json") for spec in specs], str(settings.weights))
+    manager = ModelManager.bind(
+        [spec.model_dump(mode="json") for spec in specs], str(settings.weights), settings.link_host
+    )
     database = EmbeddedDatabase.bind(str(settings.state_dir.resolve())) if settings.mongodb_uri is None else None
     gateway = Gateway.options(
         num_replicas=settings.gateway_replicas, max_ongoing_requests=settings.gateway_max_ongoing_requests

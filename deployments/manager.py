@@ -50,14 +50,16 @@ class ModelManager:
     Args:
         specs: The models there should be, as plain values.
         weights_dir: Where replicas keep their weights, on whatever node they are.
+        link_host: See ``Settings``.
     """
 
-    def __init__(self, specs: list[dict[str, Any]], weights_dir: str) -> None:
+    def __init__(self, specs: list[dict[str, Any]], weights_dir: str, link_host: str | None) -> None:
         configure_logging()
         now = int(time.time())
         self._specs = {spec.id: spec for spec in map(ModelSpec.model_validate, specs)}
         self._entries = {id_: CatalogEntry(spec, created=now) for id_, spec in self._specs.items()}
         self._weights_dir = weights_dir
+        self._link_host = link_host
         self._reports: dict[str, PhaseReport] = {}
         self._deploying: dict[str, asyncio.Task[None]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -127,7 +129,7 @@ class ModelManager:
 
     async def _deploy(self, spec: ModelSpec) -> None:
         app_name = serve.get_replica_context().app_name
-        target = application(spec, self._weights_dir, app_name)
+        target = application(spec, self._weights_dir, app_name, self._link_host)
         try:
             run = RunTarget(target, name=spec.app_name, route_prefix=None)
             await asyncio.to_thread(

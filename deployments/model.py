@@ -13,14 +13,20 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+from ray.serve.config import AutoscalingConfig
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app.domain.model_spec import ModelSpec
+from app.error_handlers import render
+from app.errors import NotFound
 from app.observability.logging import configure_logging
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_call
 from deployments.engines.base import Engine, EngineDead, EngineLoad
 from deployments.engines.factory import create_engine
+from deployments.link.listener import Listener
+from deployments.link.tickets import Ticket
 from deployments.reply import ReplyHead
 from deployments.reporter import Reporter
 from deployments.states import PhaseReport
@@ -40,9 +46,10 @@ class ModelReplica:
         spec: The model, as plain values.
         weights_dir: Where weights are kept on this node.
         manager_app: The application whose manager hears of the start.
+        link_host: The address to be reached at by gateways; None for the node's own.
     """
 
-    async def __init__(self, spec: dict[str, Any], weights_dir: str, manager_app: str) -> None:
+    async def __init__(self, spec: dict[str, Any], weights_dir: str, manager_app: str, link_host: str | None) -> None:
         configure_logging()
         self._spec = ModelSpec.model_validate(spec)
         reporter = Reporter(self._spec, manager_app)
@@ -56,6 +63,8 @@ class ModelReplica:
             raise
         self._app = self._engine.app()
         self._actor_id = str(ray.get_runtime_context().get_actor_id())
+        self._listener = Listener(self._app, self._actor_id, link_host or ray.util.get_node_ip_address())
+        await self._listener.start()
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
         self._ready = PhaseReport(
             self._spec.id,
@@ -66,15 +75,27 @@ class ModelReplica:
         )
         await reporter.ready(self._ready)
 
-    async def infer(self, request: EngineRequest) -> AsyncIterator[str | ReplyHead | bytes]:
-        """Run one request: see ``deployments.reply`` for what comes.
+    async def __call__(self, request: Request) -> Response:
+        """Refuse: where Serve's HTTP goes straight to replicas, it opens a port for these too, which nobody needs."""
+        return render(NotFound("There is nothing here."))
+
+    async def lease(self) -> AsyncIterator[Ticket]:
+        """Give one request's place: the ticket to it, and then nothing until it is over."""
+        ticket, grant = self._listener.grant()
+        try:
+            yield ticket
+            await grant.over.wait()
+        finally:
+            self._listener.end(grant)
+
+    async def infer(self, request: EngineRequest) -> AsyncIterator[ReplyHead | bytes]:
+        """Run one request for a gateway that cannot reach the listener: see ``deployments.reply`` for what comes.
 
         Closing the iterator stops the engine's work.
 
         Raises:
             EngineDead: The engine died before it answered anything.
         """
-        yield self._actor_id
         call = engine_call(self._app, request)
         try:
             await call.start()
@@ -99,6 +120,8 @@ class ModelReplica:
     async def __del__(self) -> None:
         if watch := getattr(self, "_watch", None):
             watch.cancel()
+        if listener := getattr(self, "_listener", None):
+            await listener.stop()
         if engine := getattr(self, "_engine", None):
             await engine.stop()
 
@@ -129,10 +152,9 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__} while it started: see its log"
 
 
-def application(spec: ModelSpec, weights_dir: str, manager_app: str) -> Application:
+def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None) -> Application:
     """The model's Serve application."""
     scaling, resources, limits = spec.autoscaling, spec.resources, spec.limits
-    router: Any = "deployments.router:CandidRouter"
     options: dict[str, Any] = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
     if resources.memory_gb is not None:
         options["memory"] = int(resources.memory_gb * 1024**3)
@@ -148,7 +170,6 @@ def application(spec: ModelSpec, weights_dir: str, manager_app: str) -> Applicat
         graceful_shutdown_timeout_s=limits.request_timeout_s,
         graceful_shutdown_wait_loop_s=0.5,
         ray_actor_options=options,
-        request_router_config=RequestRouterConfig(request_router_class=router),
         autoscaling_config=AutoscalingConfig(
             min_replicas=scaling.min_replicas,
             max_replicas=scaling.max_replicas,
@@ -158,4 +179,4 @@ def application(spec: ModelSpec, weights_dir: str, manager_app: str) -> Applicat
             downscale_to_zero_delay_s=scaling.downscale_to_zero_delay_s,
         ),
     )
-    return deployment.bind(spec.model_dump(mode="json"), weights_dir, manager_app)
+    return deployment.bind(spec.model_dump(mode="json"), weights_dir, manager_app, link_host)

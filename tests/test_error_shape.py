@@ -34,7 +34,7 @@ from app.domain.model_state import ModelState
 from app.errors import ApiError
 from app.services.backend import EngineRequest, EngineResponse
 from app.services.catalog import CatalogEntry
-from deployments.backend import crashed_by_request, timed_out, translate
+from deployments.outcomes import crashed_by_request, timed_out, translate
 from deployments.proxy import ProxyGuardMiddleware
 from tests.support.gateway import BROKEN, CHAT, EMBEDDER, OFF, Gateway, GatewayFactory, running_gateway, scripted
 from tests.support.mongo import MongoServer

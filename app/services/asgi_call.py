@@ -21,6 +21,26 @@ BUFFER_BYTES = 256 * 1024
 CLOSE_TIMEOUT_S = 5.0
 
 
+def post_scope(path: str, headers: list[tuple[bytes, bytes]]) -> Scope:
+    """The scope of a POST of JSON; ``headers`` have lower-case names."""
+    return {
+        "type": "http",
+        # Below 2.4 Starlette watches receive() during a stream, which is how it learns that the reader left.
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"engine"), (b"content-type", b"application/json"), *headers],
+        "client": None,
+        "server": ("engine", 80),
+        "state": {},
+    }
+
+
 class AsgiCall:
     """One POST to ``app``.
 
@@ -34,22 +54,7 @@ class AsgiCall:
     def __init__(self, app: ASGIApp, path: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = 0
         self.content_type = ""
-        self._scope: Scope = {
-            "type": "http",
-            # Below 2.4 Starlette watches receive() during a stream, which is how it learns that the reader left.
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"host", b"engine"), (b"content-type", b"application/json"), *headers],
-            "client": None,
-            "server": ("engine", 80),
-            "state": {},
-        }
+        self._scope = post_scope(path, headers)
         self._app = app
         self._body: bytes | None = body
         self._chunks: list[bytes] = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from app.domain.model_spec import ModelSpec
 from app.errors import ApiError, EngineCrashed
-from app.services.asgi_call import ASGIApp, AsgiCall
+from app.services.asgi_call import ASGIApp, AsgiCall, Scope, post_scope
 from app.services.backend import EngineRequest, EngineResponse
 
 MODEL_HEADER = b"x-manta-model"
@@ -15,8 +15,16 @@ MODEL_HEADER = b"x-manta-model"
 
 def engine_call(app: ASGIApp, request: EngineRequest) -> AsgiCall:
     """The call that brings ``request`` to an engine's ASGI application."""
-    headers = [(b"x-request-id", request.request_id.encode()), (MODEL_HEADER, request.model.encode())]
-    return AsgiCall(app, request.path, request.body, headers)
+    return AsgiCall(app, request.path, request.body, _headers(request))
+
+
+def engine_scope(request: EngineRequest) -> Scope:
+    """The scope of that call, for whoever makes it without ``AsgiCall``."""
+    return post_scope(request.path, _headers(request))
+
+
+def _headers(request: EngineRequest) -> list[tuple[bytes, bytes]]:
+    return [(b"x-request-id", request.request_id.encode()), (MODEL_HEADER, request.model.encode())]
 
 
 class InProcessBackend:

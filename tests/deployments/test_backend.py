@@ -2,21 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import ray.exceptions
 from ray.serve.exceptions import BackPressureError
 
+from app.domain.model_spec import ModelSpec
 from app.errors import EngineCrashed, ModelStarting, ServerError, ServiceUnavailable
 from app.services.backend import EngineRequest
 from deployments import backend as module
 from deployments.backend import ServeBackend
 from deployments.engines.base import EngineDead
-from deployments.reply import ReplicaLost, ReplyHead
+from deployments.handle_path import HandlePath
+from deployments.handles import Handles
+from deployments.reply import ReplyHead
 from tests.support.gateway import scripted
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -59,10 +61,26 @@ class Replicas:
     replies: list[Reply] = field(default_factory=list[Reply])
 
     def backend(self) -> ServeBackend:
-        made = ServeBackend()
-        handle = SimpleNamespace(remote=self._infer)
-        made._handles[SPEC.deployment_name] = cast(Any, handle)  # pyright: ignore[reportPrivateUsage]
-        return made
+        return ServeBackend(HandlePath(cast(Handles, self)))
+
+    async def of(self, spec: ModelSpec) -> Any:
+        """What ``Handles`` does."""
+        return SimpleNamespace(options=lambda **_: self)
+
+    @contextlib.asynccontextmanager
+    async def choose_replica(self, asked: EngineRequest) -> AsyncGenerator[Any]:
+        """The first message is the replica that was chosen."""
+        reply = self._infer(asked)
+        try:
+            replica = await anext(reply)
+        except asyncio.CancelledError:
+            reply.cancel()
+            raise
+        yield SimpleNamespace(replica_id=replica, reply=reply)
+
+    def dispatch(self, chosen: Any, asked: EngineRequest) -> Reply:
+        """What follows is its answer."""
+        return chosen.reply
 
     def _infer(self, asked: EngineRequest) -> Reply:
         self.calls.append(asked.body)
@@ -84,10 +102,6 @@ class Replicas:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_PAUSE_S", 0.0)
     monkeypatch.setattr(module, "PROBATION_S", 0.05)
-
-
-def unavailable(actor_id: str) -> Exception:
-    return ray.exceptions.ActorUnavailableError("gone", bytes.fromhex(actor_id))
 
 
 def always(*messages: Any) -> Script:
@@ -124,18 +138,6 @@ async def test_two_deaths_are_enough_and_the_payload_is_not_tried_again():
             await backend.send(SPEC, request())
         assert crash.value.code == "engine_crashed_by_request"
         assert crash.value.headers == {"x-should-retry": "false"}
-    assert len(replicas.calls) == 2
-
-
-@pytest.mark.parametrize("how", [ReplicaLost, unavailable], ids=["routed", "sent"])
-async def test_a_death_too_quick_for_a_word_counts_all_the_same(how: Callable[[str], Exception]):
-    async def deadly(asked: EngineRequest, attempt: int) -> list[Any]:
-        return [how(f"{attempt:032x}")]
-
-    replicas = Replicas(deadly)
-    with pytest.raises(EngineCrashed) as crash:
-        await replicas.backend().send(SPEC, request())
-    assert crash.value.code == "engine_crashed_by_request"
     assert len(replicas.calls) == 2
 
 
@@ -270,7 +272,6 @@ async def test_who_waits_too_long_for_a_replica_is_told_to_come_back():
     spec = scripted("m", limits={"cold_start_timeout_s": 0.05})
     replicas = Replicas(always(HANG))
     backend = replicas.backend()
-    backend._handles[spec.deployment_name] = backend._handles[SPEC.deployment_name]  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(ModelStarting) as late:
         await backend.send(spec, request())
     assert int(late.value.headers["Retry-After"]) >= 1

@@ -12,12 +12,15 @@ import httpx
 import psutil
 import pytest
 
+from app.services.model_files import load_models
+from tests.support.engine_load import EngineLoads
 from tests.support.live import Live
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.live
 
 RESTART_S = 60
+ENGINE_STOPS_S = 1
 LOG_S = 3
 """What a line of a replica or the controller may take to the log of the service."""
 
@@ -108,9 +111,21 @@ def last_event(stream: Iterator[str]) -> str:
     return list(stream)[-1]
 
 
+def answers(service: Live) -> bool:
+    """Whether there is a gateway that knows its models."""
+    try:
+        return httpx.get(f"{service.openai_url}/models/bystander").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 def replicas(service: Live, model: str) -> list[psutil.Process]:
     """The processes of a model's replicas."""
-    title = f"ray::ServeReplica:model-{model}:"
+    return processes(service, f"ray::ServeReplica:model-{model}:")
+
+
+def processes(service: Live, title: str) -> list[psutil.Process]:
+    """The service's processes whose title begins so."""
     below = psutil.Process(service.pid).children(recursive=True)
     return [process for process in below if _title(process).startswith(title)]
 
@@ -203,6 +218,25 @@ def test_a_stream_that_dies_before_its_first_token_is_tried_again_like_any_other
     assert error is not None
     assert error["code"] == "engine_crashed_by_request"
     assert chat(service, "killable", "an innocent question").status_code == 200
+
+
+def test_a_gateway_that_dies_takes_its_work_along_and_comes_back(service: Live) -> None:
+    """Its streams break, the engine stops working for them, and Serve brings a new one."""
+    with EngineLoads(service.state_dir) as loads, ThreadPoolExecutor(2) as pool:
+        (spec,) = [spec for spec in load_models(str(service.models[0])) if spec.id == "bystander"]
+        stream = events(service, "bystander", max_tokens=400)
+        next(stream)
+        gateway = processes(service, "ray::ServeReplica:gateway:Gateway")[0]
+        gateway.kill()
+        with pytest.raises(httpx.HTTPError):
+            pool.submit(list, stream).result()
+        time.sleep(ENGINE_STOPS_S)
+        assert loads.of(spec)["running"] == 0
+    deadline = time.monotonic() + RESTART_S
+    while not answers(service):
+        assert time.monotonic() < deadline, "the gateway did not come back"
+        time.sleep(0.5)
+    assert chat(service, "bystander", max_tokens=3).status_code == 200
 
 
 def test_a_model_that_cannot_start_says_why(service: Live) -> None:

@@ -1,0 +1,84 @@
+"""The long way to a replica: the handle carries the bytes too, where the replica's listener cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from app.domain.model_spec import ModelSpec
+from app.services.backend import EngineRequest, EngineResponse
+from deployments.handles import Handles
+from deployments.outcomes import DEATHS, Died, died_midway, timed_out, translate
+from deployments.reply import ReplyHead
+
+
+class HandlePath:
+    """One attempt at a request, through ``ModelReplica.infer``."""
+
+    def __init__(self, handles: Handles) -> None:
+        self._handles = handles
+
+    async def attempt(
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event | None = None
+    ) -> EngineResponse:
+        """See ``deployments.backend.Path``."""
+        handle = (await self._handles.of(spec)).options(method_name="infer")
+        replica: str | None = None
+        messages: Any = None
+        try:
+            async with asyncio.timeout_at(deadline) as waiting:
+                # Chosen first and sent then: a request that is simply called with is sent again by Serve, without a
+                # word, when its replica dies before saying that it has it; one that kills at once would kill on and on.
+                async with handle.choose_replica(request) as chosen:
+                    if accepted is not None:
+                        accepted.set()
+                    waiting.reschedule(asyncio.get_running_loop().time() + spec.limits.request_timeout_s)
+                    replica = chosen.replica_id
+                    messages = handle.dispatch(chosen, request)
+                    head: ReplyHead = await anext(messages)
+        except TimeoutError:
+            _cancel(messages)
+            raise timed_out(spec, accepted=replica is not None) from None
+        except asyncio.CancelledError:
+            _cancel(messages)
+            raise
+        except DEATHS:
+            raise Died(replica) from None
+        except Exception as error:
+            raise translate(error, spec) from error
+        return _HandleResponse(head, messages, spec)
+
+
+class _HandleResponse:
+    def __init__(self, head: ReplyHead, messages: Any, spec: ModelSpec) -> None:
+        self.status = head.status
+        self.content_type = head.content_type
+        self._first = head.first
+        self._messages = messages
+        self._spec = spec
+        self._over = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._first
+        try:
+            async for chunk in self._messages:
+                yield chunk
+            self._over = True
+        except asyncio.CancelledError:
+            raise
+        except DEATHS:
+            self._over = True
+            raise died_midway() from None
+        except Exception as error:
+            raise translate(error, self._spec) from error
+
+    async def aclose(self) -> None:
+        if not self._over:
+            self._over = True
+            self._messages.cancel()
+
+
+def _cancel(messages: Any) -> None:
+    if messages is not None:
+        messages.cancel()

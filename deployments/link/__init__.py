@@ -1,0 +1,9 @@
+"""The data path: a model's bytes go over a socket of our own, not through Serve's handle.
+
+The handle decides (it queues, wakes, chooses a replica, counts); what it hands out is a ticket. With the ticket a
+gateway process opens one connection to the replica, a link, and from then on all requests between the two share it.
+
+wire.py      frames                              listener.py  the replica's end: its door, its calls
+tickets.py   what a lease call hands out         link.py      the gateway's end: one connection, many answers
+outbox.py    frames gathered into one write
+"""

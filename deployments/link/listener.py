@@ -1,0 +1,315 @@
+"""The replica's end of links: a private door that opens to a ticket, and the calls that come through it.
+
+Nothing here waits on a timer and nothing looks into an answer: what the engine's application sends is framed and
+gathered until the end of the event loop's turn, so that a step of the engine is one write for all streams of a link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import cast
+
+import h11
+import msgspec
+
+from app.services.asgi_call import ASGIApp, Message, Scope
+from app.services.backend import EngineRequest
+from app.services.inprocess import engine_scope
+from deployments.engines.base import EngineDead
+from deployments.link.outbox import Outbox
+from deployments.link.tickets import Grant, Grants, Ticket
+from deployments.link.wire import (
+    COUNT,
+    PATH,
+    PROTOCOL,
+    SCHEME,
+    WINDOW,
+    Decoder,
+    Head,
+    Kind,
+    Request,
+    WireError,
+)
+
+logger = logging.getLogger("manta")
+
+HANDSHAKE_S = 5.0
+MAX_HEADERS = 4096
+CLOSE_S = 5.0
+"""How long an application may take to end once its caller is gone."""
+
+
+class Listener:
+    """Where a replica is reached by its gateways.
+
+    Args:
+        app: The engine's application.
+        replica: The replica's actor id, in hex.
+        host: The address to listen on: the node's own.
+    """
+
+    def __init__(self, app: ASGIApp, replica: str, host: str) -> None:
+        self._app = app
+        self._replica = replica
+        self._host = host
+        self._grants = Grants()
+        self._links: set[_Link] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: There is no such address here.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Link(self._app, self._grants, self._links), self._host, 0)
+
+    async def stop(self) -> None:
+        """Close the door and every link; their calls end."""
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._links):
+            await link.aclose()
+
+    def grant(self) -> tuple[Ticket, Grant]:
+        """A new lease."""
+        assert self._server is not None, "start() comes first"
+        port: int = self._server.sockets[0].getsockname()[1]
+        grant = self._grants.new()
+        return Ticket(self._replica, self._host, port, grant.token), grant
+
+    def end(self, grant: Grant) -> None:
+        """A lease is over."""
+        self._grants.end(grant)
+
+
+class _Link(asyncio.Protocol):
+    """One connection: first a handshake, then frames."""
+
+    def __init__(self, app: ASGIApp, grants: Grants, links: set[_Link]) -> None:
+        self._app = app
+        self._grants = grants
+        self._links = links
+        self._mine: dict[str, Grant] = {}
+        self._calls: dict[int, _Call] = {}
+        self._http: h11.Connection | None = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
+        self._decoder = Decoder()
+        self._out = Outbox()
+        self._timeout: asyncio.TimerHandle | None = None
+        self.writable = asyncio.Event()
+        self.writable.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._out.transport = cast(asyncio.Transport, transport)
+        self._links.add(self)
+        self._timeout = asyncio.get_running_loop().call_later(HANDSHAKE_S, self._out.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._links.discard(self)
+        self._out.transport = None
+        if self._timeout is not None:
+            self._timeout.cancel()
+        self.writable.set()
+        for call in list(self._calls.values()):
+            call.cancel()
+        for grant in self._mine.values():
+            self._grants.end(grant)
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self._http is not None:
+                data = self._shake_hands(self._http, data)
+            for kind, stream, payload in self._decoder.feed(data):
+                self._take(kind, stream, payload)
+        except (WireError, h11.RemoteProtocolError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logger.warning("a link was closed: %s", error)
+            if self._out.transport is not None:
+                self._out.transport.abort()
+
+    def write(self, kind: Kind, stream: int, payload: bytes = b"") -> None:
+        """Send a frame; nothing happens once the link is lost."""
+        self._out.write(kind, stream, payload)
+
+    def done(self, stream: int) -> None:
+        """A call has ended."""
+        self._calls.pop(stream, None)
+
+    async def aclose(self) -> None:
+        """End all calls and hang up."""
+        calls = list(self._calls.values())
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
+        self._out.flush()
+        if self._out.transport is not None:
+            self._out.transport.close()
+
+    def _shake_hands(self, http: h11.Connection, data: bytes) -> bytes:
+        http.receive_data(data)
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            return b""
+        if not isinstance(event, h11.Request):
+            raise WireError("no request where a handshake was due")
+        if event.target != PATH.encode():
+            return self._refuse(http, 404, "not_found", "There is nothing here.")
+        headers = dict(list(event.headers))
+        scheme, _, token = headers.get(b"authorization", b"").decode("ascii", "replace").partition(" ")
+        grant = self._grants.redeem(token) if scheme == SCHEME else None
+        if grant is None or headers.get(b"upgrade") != PROTOCOL.encode():
+            return self._refuse(http, 403, "invalid_ticket", "This ticket opens nothing.")
+        self._mine[grant.token] = grant
+        self._http = None
+        assert self._timeout is not None
+        self._timeout.cancel()
+        self._out.send(http.send(h11.InformationalResponse(status_code=101, headers=_upgrade())))
+        return http.trailing_data[0]
+
+    def _refuse(self, http: h11.Connection, status: int, code: str, message: str) -> bytes:
+        error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+        body = msgspec.json.encode(error)
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        self._out.send(http.send(h11.Response(status_code=status, headers=headers)))
+        self._out.send(http.send(h11.Data(data=body)))
+        self._out.send(http.send(h11.EndOfMessage()))
+        assert self._out.transport is not None
+        self._out.transport.close()
+        return b""
+
+    def _take(self, kind: int, stream: int, payload: bytes) -> None:
+        if kind == Kind.REQUEST:
+            request = msgspec.msgpack.decode(payload, type=Request)
+            if stream in self._calls:
+                raise WireError(f"stream {stream} is taken")
+            self._calls[stream] = _Call(self, stream, self._app, request)
+        elif kind == Kind.TAKEN:
+            if (call := self._calls.get(stream)) is not None:
+                call.taken(COUNT.unpack(payload)[0])
+        elif kind == Kind.CANCEL:
+            if (call := self._calls.get(stream)) is not None:
+                call.cancel()
+        elif kind == Kind.ADOPT:
+            token = payload.decode("ascii")
+            if (grant := self._grants.redeem(token)) is not None:
+                self._mine[token] = grant
+        elif kind == Kind.RELEASE:
+            if (grant := self._mine.pop(payload.decode("ascii"), None)) is not None:
+                self._grants.end(grant)
+        else:
+            raise WireError(f"a frame of unknown kind {kind}")
+
+
+class _Call:
+    """One request on its way through the application."""
+
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_complete",
+        "_credit",
+        "_disconnected",
+        "_head",
+        "_link",
+        "_room",
+        "_stream",
+        "task",
+    )
+
+    def __init__(self, link: _Link, stream: int, app: ASGIApp, request: Request) -> None:
+        self._link = link
+        self._stream = stream
+        self._body: bytes | None = request.body
+        self._head: bytes = b""
+        self._begun = False
+        self._complete = False
+        self._credit = WINDOW
+        self._room: asyncio.Future[None] | None = None
+        self._disconnected = asyncio.Event()
+        engine_request = EngineRequest(request.path, request.body, request.request_id, request.model)
+        self.task = asyncio.get_running_loop().create_task(self._run(app, engine_scope(engine_request)))
+
+    def taken(self, count: int) -> None:
+        """The reader has taken so many bytes."""
+        self._credit += count
+        if self._credit > 0:
+            self._make_room()
+
+    def cancel(self) -> None:
+        """The reader is gone."""
+        if not self._disconnected.is_set():
+            self._disconnected.set()
+            self._make_room()
+            # An application that honours the disconnect ends by itself; one that does not is cancelled.
+            asyncio.get_running_loop().call_later(CLOSE_S, self.task.cancel)
+
+    async def _run(self, app: ASGIApp, scope: Scope) -> None:
+        link, stream = self._link, self._stream
+        try:
+            await app(scope, self._receive, self._send)
+        except EngineDead as error:
+            link.write(Kind.DEAD, stream, str(error).encode())
+        except Exception:
+            if not self._disconnected.is_set():
+                logger.exception("a call of the engine failed")
+            link.write(Kind.BROKEN, stream)
+        else:
+            link.write(Kind.END if self._complete else Kind.BROKEN, stream)
+        finally:
+            link.done(stream)
+
+    async def _receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self._disconnected.is_set():
+            # One that writes on and on without ever waiting would keep the loop from doing anything else.
+            await asyncio.sleep(0)
+            return
+        if message["type"] == "http.response.start":
+            self._head = _head(message)
+            return
+        body: bytes = message.get("body", b"")
+        self._complete = not message.get("more_body", False)
+        if not body and not self._complete:
+            return
+        link, stream = self._link, self._stream
+        if not self._begun:
+            self._begun = True
+            link.write(Kind.HEAD, stream, self._head)
+        if body:
+            link.write(Kind.DATA, stream, body)
+            self._credit -= len(body)
+            if self._credit <= 0:
+                await self._wait_for_room()
+        if not link.writable.is_set():
+            await link.writable.wait()
+
+    async def _wait_for_room(self) -> None:
+        self._room = asyncio.get_running_loop().create_future()
+        await self._room
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+
+def _head(message: Message) -> bytes:
+    headers = {bytes(name).lower(): bytes(value) for name, value in message.get("headers", [])}
+    content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+    return msgspec.msgpack.encode(Head(message["status"], content_type))
+
+
+def _upgrade() -> list[tuple[str, str]]:
+    return [("upgrade", PROTOCOL), ("connection", "upgrade")]

@@ -1,0 +1,106 @@
+"""What goes over a link: an HTTP/1.1 upgrade, then frames, both ways.
+
+length   4 bytes, big-endian, of the payload
+stream   4 bytes, a number that the gateway gives a request; 0 where no request is meant
+kind     1 byte
+payload
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import IntEnum
+from struct import Struct
+
+import msgspec
+
+PATH = "/link"
+PROTOCOL = "manta-link/1"
+SCHEME = "Ticket"
+
+HEADER = Struct("!IIB")
+MAX_PAYLOAD = 64 * 1024 * 1024
+"""No frame of ours is longer; a longer one comes from somebody else."""
+
+WINDOW = 256 * 1024
+"""Bytes of one answer that may be under way to a reader that has not said it took them."""
+
+COUNT = Struct("!I")
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    REQUEST = 1
+    """Gateway: run this (``Request``, msgpack)."""
+    CANCEL = 2
+    """Gateway: nobody waits for this answer any more."""
+    TAKEN = 3
+    """Gateway: so many more bytes of this answer have been taken (``COUNT``)."""
+    ADOPT = 4
+    """Gateway: another lease belongs to this link (its token)."""
+    RELEASE = 5
+    """Gateway: a lease is over (its token)."""
+
+    HEAD = 16
+    """Replica: the answer begins (``Head``, msgpack)."""
+    DATA = 17
+    """Replica: bytes of the answer."""
+    END = 18
+    """Replica: the answer is whole."""
+    DEAD = 19
+    """Replica: the engine died before the answer began; the payload says why."""
+    BROKEN = 20
+    """Replica: the application failed before the answer was whole."""
+
+
+class Request(msgspec.Struct, array_like=True, frozen=True):
+    """An ``EngineRequest`` on the wire."""
+
+    path: str
+    request_id: str
+    model: str
+    body: bytes
+
+
+class Head(msgspec.Struct, array_like=True, frozen=True):
+    """How an answer begins."""
+
+    status: int
+    content_type: str
+
+
+class WireError(Exception):
+    """The other end does not speak as agreed."""
+
+
+def frame(kind: Kind, stream: int, payload: bytes = b"") -> bytes:
+    """One frame."""
+    return HEADER.pack(len(payload), stream, kind) + payload
+
+
+class Decoder:
+    """Cuts what arrives into frames."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Kind, stream and payload of every frame that is whole now.
+
+        Raises:
+            WireError: A frame is longer than any of ours.
+        """
+        if self._rest:
+            data = self._rest + data
+        start, size = 0, len(data)
+        while size - start >= HEADER.size:
+            length, stream, kind = HEADER.unpack_from(data, start)
+            if length > MAX_PAYLOAD:
+                raise WireError(f"a frame of {length} bytes")
+            end = start + HEADER.size + length
+            if end > size:
+                break
+            yield kind, stream, data[start + HEADER.size : end]
+            start = end
+        self._rest = data[start:]

@@ -1,0 +1,124 @@
+"""The way to a replica: a lease through the handle, the request and its answer over a link."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from ray.util.metrics import Counter
+
+from app.domain.model_spec import ModelSpec
+from app.services.backend import EngineRequest, EngineResponse
+from deployments.engines.base import EngineDead
+from deployments.handle_path import HandlePath
+from deployments.handles import Handles
+from deployments.lease import Lease, LeasePool, Links, Unreachable
+from deployments.link.link import Answer, CallBroken, LinkLost
+from deployments.outcomes import DEATHS, Died, died_midway, timed_out, translate
+
+logger = logging.getLogger("manta")
+
+
+class LinkPath:
+    """One attempt at a request."""
+
+    def __init__(self, handles: Handles) -> None:
+        self._handles = handles
+        self._pools: dict[str, LeasePool] = {}
+        self._links = Links()
+        self._detour = HandlePath(handles)
+        self._detours = Counter(
+            "manta_handle_detours", "Requests whose bytes had to go through Serve's handle.", tag_keys=("model",)
+        )
+
+    async def attempt(
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event | None = None
+    ) -> EngineResponse:
+        """See ``deployments.backend.Path``."""
+        pool = await self._pool(spec)
+        try:
+            async with asyncio.timeout_at(deadline):
+                lease = await pool.acquire()
+        except Unreachable as error:
+            logger.warning("the bytes of %s go through Serve's handle: %s", spec.id, error)
+            self._detours.inc(tags={"model": spec.id})
+            return await self._detour.attempt(spec, request, deadline, accepted)
+        except TimeoutError:
+            raise timed_out(spec, accepted=False) from None
+        except DEATHS:
+            # A lease carries nothing of the request: it cannot be the reason.
+            raise Died(None) from None
+        except Exception as error:
+            raise translate(error, spec) from error
+        if accepted is not None:
+            accepted.set()
+        return await self._call(spec, request, pool, lease)
+
+    async def _pool(self, spec: ModelSpec) -> LeasePool:
+        name = spec.deployment_name
+        if name not in self._pools:
+            handle = (await self._handles.of(spec)).options(method_name="lease")
+            self._pools[name] = LeasePool(handle.remote, self._links)
+        return self._pools[name]
+
+    async def _call(self, spec: ModelSpec, request: EngineRequest, pool: LeasePool, lease: Lease) -> EngineResponse:
+        response: _LinkResponse | None = None
+        try:
+            response = _LinkResponse(lease.link.send(request), pool, lease, spec)
+            async with asyncio.timeout(spec.limits.request_timeout_s):
+                await response.begun()
+        except BaseException as error:
+            if response is None:
+                pool.release(lease)
+            else:
+                await response.aclose()
+            if isinstance(error, TimeoutError):
+                raise timed_out(spec, accepted=True) from None
+            if isinstance(error, LinkLost | EngineDead):
+                raise Died(lease.link.replica if response is not None else None) from None
+            if isinstance(error, Exception):
+                raise translate(error, spec) from error
+            raise
+        return response
+
+
+class _LinkResponse:
+    """An answer that comes over a link, and the lease it holds until it is over."""
+
+    def __init__(self, answer: Answer, pool: LeasePool, lease: Lease, spec: ModelSpec) -> None:
+        self._answer = answer
+        self._pool = pool
+        self._lease: Lease | None = lease
+        self._spec = spec
+
+    @property
+    def status(self) -> int:
+        return self._answer.status
+
+    @property
+    def content_type(self) -> str:
+        return self._answer.content_type
+
+    async def begun(self) -> None:
+        await self._answer.begun()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._answer:
+                yield chunk
+        except (LinkLost, EngineDead):
+            raise died_midway() from None
+        except CallBroken as error:
+            raise translate(error, self._spec) from error
+        finally:
+            self._release()
+
+    async def aclose(self) -> None:
+        self._answer.close()
+        self._release()
+
+    def _release(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            self._pool.release(lease)
