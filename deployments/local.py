@@ -7,37 +7,35 @@ and no other cluster on the machine is touched.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import signal
+import shlex
+import socket
 import sys
-import threading
-import time
-from ipaddress import ip_address
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
 
-import ray
-from ray import serve
-from ray.serve.config import HTTPOptions, ProxyLocation
-from ray.serve.schema import ApplicationStatus
+from deployments import front
 
-from app.services.model_files import ModelFileError
-from app.settings import Settings, SettingsError
-from deployments.main import AppArgs, build
+ENV_FILE = Path(__file__).resolve().parent.parent / "configs" / "ray.env"
+"""What every process of Ray has to know, on any cluster."""
 
-GATEWAY_APP = "gateway"
-POLL_S = 3.0
-ORDERLY_S = 10.0
-
-RAY_DEFAULTS = {
-    # Processes that an actor leaves behind (an engine's workers, after a kill) are ended by the node's own daemon.
-    "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
+HERE = {
     # Ray's workers, engines among them, would yield to everything else on the machine.
     "RAY_worker_niceness": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_SERVE_LOG_TO_STDERR": "1",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.proxy:middlewares",
+    # All of it is on this machine.
+    "MANTA_LINK_HOST": "127.0.0.1",
 }
+"""And what is right for this one."""
+
+PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
+"""Of which several runs on a machine cannot all have the default."""
+
+
+SHORT = "/tmp"  # noqa: S108 - a folder with a name of its own is made there
+"""Where sockets can be: their paths may have a hundred characters, and TMPDIR's may be long."""
 
 
 def main() -> int:
@@ -47,89 +45,47 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--dashboard", action="store_true", help="start Ray's dashboard too")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="manta-", dir=SHORT) as folder:
+        for name, value in {**_env_file(), **HERE, **_of_this_run(Path(folder))}.items():
+            # What the caller's environment says wins.
+            os.environ.setdefault(name, value)
+        # Ray Serve reads its switches while it is imported.
+        standalone = import_module("deployments.standalone")
+        return standalone.serve_until_stopped(options.host, options.port, dashboard=options.dashboard)
 
-    stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
-    for name, value in RAY_DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    try:
-        settings = Settings.load()
-        # Who can reach a loopback address sits at this machine.
-        development = "profile" not in settings.model_fields_set and _is_loopback(options.host)
-        application = build(AppArgs(profile="development" if development else None))
-    except (SettingsError, ModelFileError) as error:
-        return _fail(str(error))
 
+def _env_file() -> Mapping[str, str]:
+    lines = (line.strip() for line in ENV_FILE.read_text().splitlines())
+    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    # A cluster that nobody else can find needs no token but the one that Ray makes itself.
+    return {name: value for name, value in pairs if name != "RAY_AUTH_MODE"}
+
+
+def _of_this_run(folder: Path) -> Mapping[str, str]:
+    """Switches that no two runs share: HAProxy's files, in a folder that is its owner's alone, and ports."""
+    haproxy = folder / "haproxy"
+    haproxy.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-P", front.__file__])} "$@"\n')
+    haproxy.chmod(0o700)
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(haproxy),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        **dict(zip(PORTS, map(str, _free_ports(len(PORTS))), strict=True)),
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
     try:
-        _start_ray(dashboard=options.dashboard)
-    except Exception as error:
-        # On a machine that is busy enough, Ray gives up on its own processes.
-        return _fail(f"Ray could not be started on this machine; try again when it is less busy. Ray says: {error}")
-    # Ray has a SIGTERM handler of its own by now.
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
-    # For whoever wants to look inside: ray status --address "$(cat .manta/ray-address)"
-    address = settings.state_dir / "ray-address"
-    address.write_text(ray.get_runtime_context().gcs_address)
-    try:
-        if not stop.is_set():
-            _start(application, options.host, options.port)
-        return _wait(stop)
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
     finally:
-        address.unlink(missing_ok=True)
-        _shut_down()
-
-
-def _start_ray(*, dashboard: bool) -> None:
-    ray.init(
-        address="local",
-        include_dashboard=dashboard,
-        # Nothing of Ray is for other machines to reach.
-        _node_ip_address="127.0.0.1",
-        # Logical CPUs say what may run side by side; on a laptop everything may.
-        num_cpus=max(os.cpu_count() or 1, 4),
-        logging_level=logging.WARNING,
-        log_to_driver=True,
-    )
-
-
-def _start(application: serve.Application, host: str, port: int) -> None:
-    serve.start(
-        proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(host=host, port=port),
-    )
-    serve.run(application, name=GATEWAY_APP, route_prefix="/", blocking=False)
-
-
-def _wait(stop: threading.Event) -> int:
-    while not stop.wait(POLL_S):
-        gateway = serve.status().applications.get(GATEWAY_APP)
-        if gateway is not None and gateway.status == ApplicationStatus.DEPLOY_FAILED:
-            return _fail(f"the gateway could not be started: {gateway.message}")
-    return 0
-
-
-def _shut_down() -> None:
-    started = time.monotonic()
-    # In order first; whoever wants more time than that (a stream under way, an engine) ends with the cluster.
-    orderly = threading.Thread(target=serve.shutdown, daemon=True)
-    orderly.start()
-    orderly.join(ORDERLY_S)
-    ray.shutdown()
-    print(f"stopped in {time.monotonic() - started:.1f} s", flush=True)  # noqa: T201
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr, flush=True)  # noqa: T201
-    return 1
+        for probe in probes:
+            probe.close()
 
 
 if __name__ == "__main__":

@@ -44,6 +44,16 @@ class Cluster:
     gcs: int = field(default_factory=free_port)
     dashboard: int = field(default_factory=free_port)
     http: int = field(default_factory=free_port)
+    haproxy: dict[str, int | str] = field(default_factory=dict[str, "int | str"])
+
+    def __post_init__(self) -> None:
+        self.haproxy = {
+            "RAY_SERVE_HAPROXY_METRICS_PORT": free_port(),
+            "RAY_SERVE_HAPROXY_STATS_PORT": free_port(),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": free_port(),
+            # Not in the test's folder: a socket's path may have a hundred characters.
+            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"/tmp/manta-test-{self.gcs}.sock",
+        }
 
     @property
     def models(self) -> Path:
@@ -66,10 +76,15 @@ class Cluster:
             "SPT_NOENV": "1",
         }
 
+    @property
+    def ports(self) -> list[str]:
+        """Another test run on this machine may have the usual ones."""
+        return [f"export {name}={port}" for name, port in self.haproxy.items()]
+
     def shell(self, script: str) -> str:
         """Run a snippet as its reader would, after the exports of the first one."""
-        exports = [line for line in first_snippet().splitlines() if line.startswith("export ")]
-        whole = "\n".join([*exports, script])
+        settings = [line for line in first_snippet().splitlines() if not line.startswith("ray ")]
+        whole = "\n".join([*settings, *self.ports, script])
         done = subprocess.run(
             ["bash", "-euc", whole], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240
         )

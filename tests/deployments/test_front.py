@@ -1,0 +1,202 @@
+"""HAProxy itself, started as Serve starts it, with Serve's own configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from deployments import front
+from deployments.front import UnknownConfiguration, amended, error_files
+from tests.support.ports import free_port
+
+PATIENCE_S = 15.0
+
+
+def serves_configuration(folder: Path, host: str, port: int, backend_port: int) -> Path:
+    """What Ray Serve writes for one gateway replica."""
+    from ray.serve._private import haproxy
+    from ray.serve.config import HTTPOptions
+
+    config = haproxy.HAProxyConfig(
+        http_options=HTTPOptions(host=host, port=port),
+        socket_path=str(folder / "admin.sock"),
+        server_state_base=str(folder),
+        server_state_file=str(folder / "server-state"),
+        metrics_port=free_port(),
+        stats_port=free_port(),
+        has_received_routes=True,
+        has_received_servers=True,
+        is_head=True,
+    )
+    (folder / "server-state").touch()
+    server = haproxy.ServerConfig(name="gateway-1", host="127.0.0.1", port=backend_port)
+    backend = haproxy.BackendConfig(name="gateway", path_prefix="/", app_name="gateway", servers=[server])
+    path = folder / "haproxy.cfg"
+    made = haproxy.HAProxyApi(config, {"gateway": backend}, str(path))
+    made._generate_config_file_internal()  # pyright: ignore[reportPrivateUsage]
+    return path
+
+
+@dataclass
+class Front:
+    """A running HAProxy, with nobody behind it."""
+
+    url: str
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    port = free_port()
+    path = serves_configuration(tmp_path, "127.0.0.1", port, free_port())
+    command = [sys.executable, "-P", front.__file__, "-db", "-f", str(path)]
+    # Serve names the program that runs this in the environment of what it starts.
+    environment = {**os.environ, "RAY_SERVE_HAPROXY_BINARY_PATH": "/nowhere"}
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    deadline = time.monotonic() + PATIENCE_S
+    while not _listens(port):
+        assert process.poll() is None, (tmp_path / "output").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield Front(f"http://127.0.0.1:{port}", port, tmp_path, process)
+    process.terminate()
+    process.wait(PATIENCE_S)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_it_becomes_haproxy(haproxy: Front):
+    assert psutil.Process(haproxy.process.pid).name() == "haproxy"
+
+
+def test_with_nobody_behind_it_an_error_has_our_shape(haproxy: Front):
+    response = httpx.get(f"{haproxy.url}/v1/models")
+    assert response.status_code == 503
+    assert response.headers["content-type"] == "application/json"
+    assert int(response.headers["retry-after"]) > 0
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_nothing_listens_but_on_loopback(haproxy: Front):
+    listening = psutil.Process(haproxy.process.pid).net_connections("inet")
+    addresses = {each.laddr.ip for each in listening if each.status == psutil.CONN_LISTEN}
+    assert addresses == {"127.0.0.1"}
+
+
+def test_its_admin_socket_is_its_owners(haproxy: Front):
+    assert stat.S_IMODE((haproxy.folder / "admin.sock").stat().st_mode) == 0o600
+
+
+def test_a_client_that_never_ends_its_headers_is_told_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(front, "HEADERS_S", 1)
+    port = free_port()
+    path = serves_configuration(tmp_path, "127.0.0.1", port, free_port())
+    path.write_text(amended(path.read_text(), error_files(tmp_path)))
+    binary = front.real_haproxy()
+    with subprocess.Popen([binary, "-db", "-f", str(path)], stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not _listens(port):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as slow:
+                slow.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+                answer = b""
+                while more := slow.recv(4096):
+                    answer += more
+        finally:
+            process.terminate()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("size", [100, 30_000, 200_000])
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "body apart"])
+async def test_a_client_that_leaves_before_its_answer_is_noticed(tmp_path: Path, size: int, *, apart: bool):
+    left = asyncio.Event()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            await reader.readexactly(size)
+            asked.set()
+            with contextlib.suppress(ConnectionError):
+                await reader.read(1)
+            left.set()
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsuccess")
+        writer.close()
+
+    asked = asyncio.Event()
+    gateway = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = free_port()
+    path = serves_configuration(tmp_path, "127.0.0.1", port, gateway.sockets[0].getsockname()[1])
+    path.write_text(amended(path.read_text(), error_files(tmp_path)))
+    process = await asyncio.create_subprocess_exec(
+        front.real_haproxy(),
+        "-db",
+        "-f",
+        str(path),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not _listens(port):
+                await asyncio.sleep(0.05)
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode())
+            if apart:
+                await writer.drain()
+                await asyncio.sleep(0.1)
+            writer.write(b"x" * size)
+            await asked.wait()
+            writer.close()
+            await left.wait()
+    finally:
+        process.terminate()
+        await process.wait()
+        gateway.close()
+
+
+def test_on_all_addresses_the_metrics_stay_reachable_and_the_page_does_not(tmp_path: Path):
+    path = serves_configuration(tmp_path, "0.0.0.0", free_port(), free_port())
+    text = amended(path.read_text(), error_files(tmp_path))
+    lines = [line.split()[1] for line in text.splitlines() if line.strip().startswith("bind ")]
+    metrics, gateway, page = lines
+    assert metrics.startswith(":")
+    assert gateway.startswith("*:")
+    assert page.startswith("127.0.0.1:")
+
+
+def test_what_was_amended_stays_as_it_is(tmp_path: Path):
+    path = serves_configuration(tmp_path, "127.0.0.1", free_port(), free_port())
+    once = amended(path.read_text(), error_files(tmp_path))
+    assert amended(once, error_files(tmp_path)) == once
+
+
+@pytest.mark.parametrize("missing", ["stats socket", "listen stats", "defaults\n", "frontend http_frontend"])
+def test_a_configuration_of_another_serve_is_refused(tmp_path: Path, missing: str):
+    path = serves_configuration(tmp_path, "127.0.0.1", free_port(), free_port())
+    other: Any = path.read_text().replace(missing, "something else ")
+    with pytest.raises(UnknownConfiguration):
+        amended(other, error_files(tmp_path))
