@@ -77,7 +77,18 @@ def smollm2(folder: Path, streams: int, threads: int | None) -> BenchModel:
     return BenchModel(_spec(default.model_dump() | {"source": weights, "aliases": []}, streams, threads), 64, 32)
 
 
-MODELS: dict[str, Callable[[Path, int, int | None], BenchModel]] = {"tiny": tiny, "smollm2": smollm2}
+def paced(folder: Path, streams: int, threads: int | None) -> BenchModel:
+    """The scripted engine at a hundred tokens a second and stream: what is not delivered is what stands before it."""
+    spec: dict[str, Any] = {
+        "id": "paced",
+        "engine": "scripted",
+        "engine_args": {"ttft_s": 0.02, "tokens_per_s": 100, "max_model_len": CONTEXT, "max_num_seqs": 1024},
+        "resources": {"num_cpus": 0.5, "env": {}},
+    }
+    return BenchModel(_spec(spec, streams, threads), 300, 640)
+
+
+MODELS: dict[str, Callable[[Path, int, int | None], BenchModel]] = {"tiny": tiny, "smollm2": smollm2, "paced": paced}
 """By the name that ``--model`` takes: makes the model in a folder, for so many streams at once and so many threads."""
 
 

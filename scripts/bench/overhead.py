@@ -1,4 +1,4 @@
-"""Manta beside the bare vLLM server: what the way to the engine costs.
+"""Manta beside the bare engine: what the way to it costs.
 
 Starts both with the same model and the same engine arguments, lets them take turns under the same load, and writes
 tokens/s, time to first token, gaps, processor time per token and memory to .manta/bench/overhead.md and .json.
@@ -31,7 +31,7 @@ from scripts.bench.memory import footprints, rows
 from scripts.bench.models import MODELS
 from scripts.bench.processes import cpu, spent, spent_by_process
 from scripts.bench.report import Report
-from scripts.bench.servers import BareServer, BenchError, MantaServer, Server
+from scripts.bench.servers import BareServer, BenchError, MantaServer, ScriptedServer, Server
 from scripts.bench.summary import Kind, Measurement, summarise
 from scripts.bench.workload import Workload
 
@@ -88,8 +88,9 @@ class Benchmark:
             model = MODELS[self._options.model](folder, self._highest(), self._options.threads)
             max_tokens = self._options.max_tokens or model.max_tokens
             work = Workload(model, max_tokens, self._options.requests or model.requests, self._options.timeout)
+            bare = ScriptedServer if model.spec.engine == "scripted" else BareServer
             servers: list[Server] = [
-                BareServer(model.spec, folder, logs / "vllm.log"),
+                bare(model.spec, folder, logs / "bare.log"),
                 MantaServer(model.spec, folder, logs / "manta.log"),
             ]
             for server in servers:
@@ -207,7 +208,12 @@ def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench/overhead", description=__doc__)
-    parser.add_argument("--model", choices=sorted(MODELS), default="tiny", help="tiny: random and very fast (default)")
+    parser.add_argument(
+        "--model",
+        choices=sorted(MODELS),
+        default="tiny",
+        help="tiny (default): random; paced: scripted",
+    )
     parser.add_argument("--threads", type=_count, help="of each engine; default: 1, or what the model's file leads to")
     parser.add_argument("--rounds", type=_count, default=5)
     parser.add_argument("--streams", type=_counts, default=[1, 8, 32], help="at once, split by commas")

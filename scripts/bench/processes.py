@@ -22,6 +22,7 @@ ROLES: tuple[tuple[str, str, str], ...] = (
     (r"^ray::ServeController", "Serve controller", CONTROL),
     (r"^ray::(Serve)?Replica:gateway:ModelManager", "model manager", CONTROL),
     (r"^ray::(Serve)?Replica:gateway:EmbeddedDatabase", "database keeper", CONTROL),
+    (r"scripts\.bench\.scripted_server", "scripted engine", "front"),
     (r"secantus", "database", CONTROL),
     (r"deployments\.local", "launcher (Ray driver)", CONTROL),
     (r"gcs_server", "Ray: control store", CONTROL),

@@ -43,7 +43,7 @@ class Report:
     def markdown(self) -> str:
         """For people."""
         sections = [
-            "# Manta beside the bare vLLM server",
+            "# Manta beside the bare engine",
             "Same machine, same engine arguments, same requests; the servers take turns.",
             _pairs({**self.setting, **self.machine, **self.versions}),
             "## Streams",

@@ -135,6 +135,11 @@ class Server(ABC):
         end(self.processes(), grace_s=5)
         self._process = None
 
+    def _model_file(self) -> Path:
+        path = self._folder / "model.yaml"
+        path.write_text(yaml.safe_dump(self._spec.model_dump(mode="json"), sort_keys=False))
+        return path
+
     def _get(self, path: str) -> httpx.Response | None:
         try:
             # A proxy that the environment names is for the outside world.
@@ -169,6 +174,23 @@ class BareServer(Server):
         return None if health is not None and health.status_code == 200 else "loading"
 
 
+class ScriptedServer(Server):
+    """The scripted engine alone."""
+
+    name = "alone"
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "scripts.bench.scripted_server", str(self._model_file()), str(self.port)]
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def waits_for(self) -> str | None:
+        health = self._get("/health")
+        return None if health is not None and health.status_code == 200 else "starting"
+
+
 class MantaServer(Server):
     """All of Manta, in a Ray cluster of its own, with its key check on."""
 
@@ -183,12 +205,10 @@ class MantaServer(Server):
         return {"authorization": f"Bearer {self._key_file.read_text().strip()}"} if self._key_file.exists() else {}
 
     def environment(self) -> dict[str, str]:
-        models = self._folder / "model.yaml"
-        models.write_text(yaml.safe_dump(self._spec.model_dump(mode="json"), sort_keys=False))
         return {
             "MANTA_STATE_DIR": str(self._state),
             "MANTA_WEIGHTS_DIR": str(ROOT / ".manta" / "weights"),
-            "MANTA_MODELS": str(models),
+            "MANTA_MODELS": str(self._model_file()),
             "MANTA_ANONYMOUS_INFERENCE": "false",
         }
 
