@@ -181,9 +181,10 @@ class ScriptedServer(Server):
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "scripts.bench.scripted_server", str(self._model_file()), str(self.port)]
+        return [sys.executable, "-m", "scripts.bench.scripted_server", str(self._folder / "model.yaml"), str(self.port)]
 
     def environment(self) -> dict[str, str]:
+        self._model_file()
         return {}
 
     def waits_for(self) -> str | None:
