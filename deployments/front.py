@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 HEADERS_S = 30
-"""Seconds that a client has to send the headers of a request."""
+"""Seconds that a client has to send the headers of a request, and its body as far as HAProxy keeps it (16 KiB)."""
 
 ERRORS: Mapping[int, tuple[int, str, str, str]] = {
     500: (500, "server_error", "internal_error", "The gateway failed while working on this request. Try again."),

@@ -64,7 +64,7 @@ def _start_ray(*, dashboard: bool) -> None:
     ray.init(
         address="local",
         include_dashboard=dashboard,
-        # Nothing of Ray is for other machines to reach.
+        # Ray makes the machine's own address of this and listens on others too: its token is what keeps others out.
         _node_ip_address="127.0.0.1",
         # Logical CPUs say what may run side by side; on a laptop everything may.
         num_cpus=max(os.cpu_count() or 1, 4),

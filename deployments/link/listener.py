@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from typing import cast
 
 import h11
@@ -129,7 +130,7 @@ class _Link(asyncio.Protocol):
                 data = self._shake_hands(self._http, data)
             for kind, stream, payload in self._decoder.feed(data):
                 self._take(kind, stream, payload)
-        except (WireError, h11.RemoteProtocolError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (WireError, h11.RemoteProtocolError, msgspec.MsgspecError, struct.error, UnicodeDecodeError) as error:
             logger.warning("a link was closed: %s", error)
             if self._out.transport is not None:
                 self._out.transport.abort()

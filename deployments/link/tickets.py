@@ -47,9 +47,6 @@ class Grants:
     def __init__(self) -> None:
         self._grants: dict[str, Grant] = {}
 
-    def __len__(self) -> int:
-        return len(self._grants)
-
     def new(self) -> Grant:
         """Another lease; it ends by itself if its ticket is not redeemed in ``REDEEM_S`` seconds."""
         grant = Grant(secrets.token_urlsafe(24))

@@ -178,6 +178,30 @@ async def test_a_client_that_leaves_before_its_answer_is_noticed(tmp_path: Path,
         gateway.close()
 
 
+def test_a_client_cannot_say_where_it_comes_from(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as gateway:
+        gateway.settimeout(PATIENCE_S)
+        port = free_port()
+        path = serves_configuration(tmp_path, "127.0.0.1", port, gateway.getsockname()[1])
+        path.write_text(amended(path.read_text(), error_files(tmp_path)))
+        with subprocess.Popen([front.real_haproxy(), "-db", "-f", str(path)], stderr=subprocess.DEVNULL) as process:
+            try:
+                while not _listens(port):
+                    time.sleep(0.05)
+                with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as client:
+                    client.sendall(b"GET /mine HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 8.8.8.8\r\n\r\n")
+                    asked = b""
+                    while b"/mine" not in asked:  # HAProxy asks how it is, in between
+                        connection, _ = gateway.accept()
+                        with connection:
+                            asked = connection.recv(65536)
+                            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            finally:
+                process.terminate()
+    assert b"8.8.8.8" not in asked
+    assert b"x-forwarded-for: 127.0.0.1" in asked.lower()
+
+
 def test_on_all_addresses_the_metrics_stay_reachable_and_the_page_does_not(tmp_path: Path):
     path = serves_configuration(tmp_path, "0.0.0.0", free_port(), free_port())
     text = amended(path.read_text(), error_files(tmp_path))

@@ -6,15 +6,17 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 
 from deployments.link import listener, tickets
 from deployments.link.link import Link, LinkLost
-from deployments.link.wire import HEADER, MAX_PAYLOAD, Kind, frame
+from deployments.link.wire import HEADER, MAX_PAYLOAD, Kind, Request, frame
 from tests.deployments.link.conftest import Behaviour, Replica, request
 from tests.deployments.link.test_link import echo, until
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
+CALL = msgspec.msgpack.encode(Request("/v1/completions", "id", "m", b"{}"))
 Start = Callable[[Behaviour], Awaitable[Replica]]
 
 
@@ -49,7 +51,7 @@ async def test_a_ticket_opens_a_link_once(replica: Start):
 async def test_who_has_no_ticket_is_refused_and_served_nothing(replica: Start, token: str | None):
     there = await replica(echo)
     ticket, _ = there.ticket()
-    call = frame(Kind.REQUEST, 1, b"\x94\xb0/v1/completions\xa2id\xa1m\xc4\x02{}")
+    call = frame(Kind.REQUEST, 1, CALL)
     said = await knock(ticket.port, handshake(token), call)
     assert said.startswith(b"HTTP/1.1 403 ")
     assert json.loads(said.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_ticket"
@@ -111,8 +113,13 @@ async def test_who_says_nothing_is_hung_up_on(replica: Start, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     "frames",
-    [HEADER.pack(MAX_PAYLOAD + 1, 1, Kind.REQUEST), frame(Kind.REQUEST, 1, b"\xff"), frame(Kind.HEAD, 1, b"")],
-    ids=["too long", "no request", "wrong way"],
+    [
+        HEADER.pack(MAX_PAYLOAD + 1, 1, Kind.REQUEST),
+        frame(Kind.REQUEST, 1, b"\xff"),
+        frame(Kind.REQUEST, 1, CALL) + frame(Kind.TAKEN, 1, b"\x00"),
+        frame(Kind.HEAD, 1, b""),
+    ],
+    ids=["too long", "no request", "no count", "wrong way"],
 )
 async def test_frames_that_no_gateway_sends_end_the_link(replica: Start, frames: bytes):
     there = await replica(echo)
