@@ -41,6 +41,28 @@ def post_scope(path: str, headers: list[tuple[bytes, bytes]]) -> Scope:
     }
 
 
+class Incoming:
+    """What an application receives: the whole body, then nothing until its caller leaves.
+
+    Attributes:
+        gone: Set when the caller left.
+    """
+
+    __slots__ = ("_body", "gone")
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+        self.gone = asyncio.Event()
+
+    async def __call__(self) -> Message:
+        """Receive."""
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
 class AsgiCall:
     """One POST to ``app``.
 
@@ -56,14 +78,13 @@ class AsgiCall:
         self.content_type = ""
         self._scope = post_scope(path, headers)
         self._app = app
-        self._body: bytes | None = body
+        self._incoming = Incoming(body)
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._finished = False
         self._readable = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
-        self._disconnected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -107,7 +128,7 @@ class AsgiCall:
 
     async def aclose(self) -> None:
         """Tell the application that the reader left, and see it end."""
-        self._disconnected.set()
+        self._incoming.gone.set()
         self._writable.set()
         if self._task is None or self._task.done():
             return
@@ -123,20 +144,13 @@ class AsgiCall:
 
     async def _run(self) -> None:
         try:
-            await self._app(self._scope, self._receive, self._send)
+            await self._app(self._scope, self._incoming, self._send)
         finally:
             self._finished = True
             self._readable.set()
 
-    async def _receive(self) -> Message:
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._disconnected.wait()
-        return {"type": "http.disconnect"}
-
     async def _send(self, message: Message) -> None:
-        if self._disconnected.is_set():
+        if self._incoming.gone.is_set():
             # One that writes on and on without ever waiting would keep the loop from doing anything else.
             await asyncio.sleep(0)
             return

@@ -14,7 +14,7 @@ from typing import cast
 import h11
 import msgspec
 
-from app.services.asgi_call import ASGIApp, Message, Scope
+from app.services.asgi_call import ASGIApp, Incoming, Message, Scope
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_scope
 from deployments.engines.base import EngineDead
@@ -211,29 +211,17 @@ class _Link(asyncio.Protocol):
 class _Call:
     """One request on its way through the application."""
 
-    __slots__ = (
-        "_begun",
-        "_body",
-        "_complete",
-        "_credit",
-        "_disconnected",
-        "_head",
-        "_link",
-        "_room",
-        "_stream",
-        "task",
-    )
+    __slots__ = ("_begun", "_complete", "_credit", "_head", "_incoming", "_link", "_room", "_stream", "task")
 
     def __init__(self, link: _Link, stream: int, app: ASGIApp, request: Request) -> None:
         self._link = link
         self._stream = stream
-        self._body: bytes | None = request.body
+        self._incoming = Incoming(request.body)
         self._head: bytes = b""
         self._begun = False
         self._complete = False
         self._credit = WINDOW
         self._room: asyncio.Future[None] | None = None
-        self._disconnected = asyncio.Event()
         engine_request = EngineRequest(request.path, request.body, request.request_id, request.model)
         self.task = asyncio.get_running_loop().create_task(self._run(app, engine_scope(engine_request)))
 
@@ -245,8 +233,8 @@ class _Call:
 
     def cancel(self) -> None:
         """The reader is gone."""
-        if not self._disconnected.is_set():
-            self._disconnected.set()
+        if not self._incoming.gone.is_set():
+            self._incoming.gone.set()
             self._make_room()
             # An application that honours the disconnect ends by itself; one that does not is cancelled.
             asyncio.get_running_loop().call_later(CLOSE_S, self.task.cancel)
@@ -254,11 +242,11 @@ class _Call:
     async def _run(self, app: ASGIApp, scope: Scope) -> None:
         link, stream = self._link, self._stream
         try:
-            await app(scope, self._receive, self._send)
+            await app(scope, self._incoming, self._send)
         except EngineDead as error:
             link.write(Kind.DEAD, stream, str(error).encode())
         except Exception:
-            if not self._disconnected.is_set():
+            if not self._incoming.gone.is_set():
                 logger.exception("a call of the engine failed")
             link.write(Kind.BROKEN, stream)
         else:
@@ -266,15 +254,8 @@ class _Call:
         finally:
             link.done(stream)
 
-    async def _receive(self) -> Message:
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._disconnected.wait()
-        return {"type": "http.disconnect"}
-
     async def _send(self, message: Message) -> None:
-        if self._disconnected.is_set():
+        if self._incoming.gone.is_set():
             # One that writes on and on without ever waiting would keep the loop from doing anything else.
             await asyncio.sleep(0)
             return
