@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
-from app.services.asgi_call import AsgiCall
+from app.services.asgi_call import AsgiCall, Incoming, post_scope
 from deployments.engines.scripted.clock import LoopClock
 from tests.contract.calls import call, user
 from tests.deployments.engines.scripted_support import ManualClock, scripted_on, settle
@@ -84,8 +85,8 @@ async def test_a_late_stream_catches_up_in_one_write() -> None:
         if message.get("body"):
             writes.append(message["body"].count(b"data: "))
 
-    request = call(engine.app(), CHAT, {"messages": user("Hello"), "stream": True})
-    task = asyncio.create_task(engine.app()(request._scope, request._receive, send))
+    body = json.dumps({"messages": user("Hello"), "stream": True}).encode()
+    task = asyncio.create_task(engine.app()(post_scope(CHAT, []), Incoming(body), send))
     await settle()
     await clock.jump(2)
     assert writes == [2, 20]
