@@ -23,7 +23,7 @@ GATEWAY_ONLY: dict[str, Any] = {
     "aliases": True,
     "owned_by": True,
     "capabilities": True,
-    "limits": {"max_output_tokens", "cold_start_timeout_s"},
+    "limits": {"default_output_tokens", "max_output_tokens", "cold_start_timeout_s"},
 }
 """What no replica is told: changing it replaces none."""
 
@@ -65,10 +65,20 @@ class RequestLimits(_Section):
     """Bounds on one request, and on how many may be under way or waiting."""
 
     max_output_tokens: int | None = Field(default=None, ge=1, description="None: whatever the context leaves.")
+    default_output_tokens: int | None = Field(
+        default=None, ge=1, description="What a chat gets that asks for no number. None: the maximum."
+    )
     max_ongoing_requests: int = Field(default=64, ge=1, description="Per replica; more wait in the queue.")
     max_queued_requests: int = Field(default=256, ge=0, description="Per gateway replica; more are answered 503.")
     cold_start_timeout_s: float = Field(default=300, gt=0, description="How long a request waits for a replica.")
     request_timeout_s: float = Field(default=600, gt=0, description="From being accepted by a replica to its end.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        default, maximum = self.default_output_tokens, self.max_output_tokens
+        if default is not None and maximum is not None and default > maximum:
+            raise ValueError(f"default_output_tokens ({default}) is above max_output_tokens ({maximum})")
+        return self
 
 
 class ModelSpec(_Section):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.domain.model_spec import Capability, ModelSpec
+from app.domain.model_spec import Capability, ModelSpec, RequestLimits
 from app.errors import InvalidRequest, ModelFailed, ServiceUnavailable
 from app.schemas.request import ParsedRequest
 from app.services import Services
@@ -67,10 +67,17 @@ def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[s
 def _body_for(route: Route, spec: ModelSpec, payload: Mapping[str, Any]) -> bytes:
     # The engine knows its model by id alone; the caller's name for it travels beside the body.
     body = {**payload, "model": spec.id}
-    cap = spec.limits.max_output_tokens
-    if cap is not None and route.path in GENERATIVE and not any(name in payload for name in OUTPUT_CAPS):
-        body["max_tokens"] = cap
+    tokens = _default_tokens(route, spec.limits)
+    if tokens is not None and not any(name in payload for name in OUTPUT_CAPS):
+        body["max_tokens"] = tokens
     return msgspec.json.encode(body)
+
+
+def _default_tokens(route: Route, limits: RequestLimits) -> int | None:
+    # A completion without a number ends after 16 tokens, as with OpenAI: only a chat goes on for as long as it likes.
+    if route.capability == "chat" and limits.default_output_tokens is not None and route.path in GENERATIVE:
+        return limits.default_output_tokens
+    return limits.max_output_tokens if route.path in GENERATIVE else None
 
 
 def _check_state(entry: CatalogEntry) -> None:

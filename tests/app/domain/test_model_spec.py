@@ -39,6 +39,7 @@ def test_a_model_chats_by_default_on_one_cpu_and_one_replica():
         {"capabilities": []},
         {"capabilities": ["images"]},
         {"limits": {"max_output_tokens": 0}},
+        {"limits": {"max_output_tokens": 8, "default_output_tokens": 9}},
         {"limits": {"request_timeout_s": 0}},
         {"autoscaling": {"min_replicas": -1}},
         {"autoscaling": {"max_replicas": 0}},

@@ -62,6 +62,23 @@ async def test_who_asks_for_no_number_gets_the_models_cap(gateway: Gateway, cap:
     assert body["max_tokens"] == 512
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "tokens"),
+    [
+        ("/v1/chat/completions", HELLO, 7),
+        ("/v1/chat/completions", {**HELLO, "max_tokens": 9}, 9),
+        ("/v1/completions", {"model": CHAT, "prompt": "Hello"}, 16),
+    ],
+)
+async def test_a_chat_that_asks_for_no_number_gets_the_models_default(
+    new_gateway: GatewayFactory, path: str, body: dict[str, Any], tokens: int
+):
+    model = CatalogEntry(scripted(limits={"default_output_tokens": 7}), ModelState("ready", max_model_len=4096))
+    async with new_gateway([model]) as gateway:
+        response, _ = await sent(gateway, path, body)
+        assert response.json()["usage"]["completion_tokens"] == tokens
+
+
 async def test_who_asks_for_a_number_gets_it(gateway: Gateway):
     response, body = await sent(gateway, "/v1/chat/completions", {**HELLO, "max_completion_tokens": 5})
     assert "max_tokens" not in body or body["max_tokens"] == 5
