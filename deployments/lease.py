@@ -98,17 +98,39 @@ class LeasePool:
         self._sweep: asyncio.TimerHandle | None = None
 
     async def acquire(self) -> Place:
-        """A place: of a lease that is free, or on trust, or else of the first lease to come.
+        """A place as soon as there is one; raises what ``wait`` does."""
+        return self.at_once() or await self.wait()
+
+    def at_once(self) -> Place | None:
+        """The place of a lease that is free, or one on trust; None if there is neither."""
+        if (lease := self._take_idle()) is not None:
+            return self._place(lease.link, lease)
+        if (link := self._trustworthy()) is not None:
+            return self._place(link, None)
+        return None
+
+    async def wait(self) -> Place:
+        """The place of the first lease to come: a new one, or one that another request gives back.
 
         Raises:
             Unreachable: See ``Links``.
             Exception: What Serve raised.
         """
-        if (lease := self._take_idle()) is not None:
-            return self._place(lease.link, lease)
-        if (link := self._trustworthy()) is not None:
-            return self._place(link, None)
-        return await self._wait()
+        waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if len(self._asking) < len(self._waiters):
+            self._ask_for_one()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # It may have come in this very moment.
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.release(waiter.result())
+            raise
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            self._ask_less()
 
     def release(self, place: Place) -> None:
         """The request is over: whoever waits longest gets its place."""
@@ -129,23 +151,6 @@ class LeasePool:
             self._trusted_by[link.replica] += 1
             self._follow_later()
         return place
-
-    async def _wait(self) -> Place:
-        waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        if len(self._asking) < len(self._waiters):
-            self._ask_for_one()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            # It may have come in this very moment.
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release(waiter.result())
-            raise
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            self._ask_less()
 
     def _ask_for_one(self) -> None:
         asking = asyncio.create_task(self._new())
