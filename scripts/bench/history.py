@@ -10,9 +10,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 YARDSTICK = "engine alone"
-"""A figure that no change to Manta moves: it tells how fast the machine itself is."""
+"""A figure that no change to Manta moves: where it has grown, the machine is slower today, and all figures may grow."""
 
-NOISE_US: Mapping[str, float] = {"token": 2.0, "request": 60.0}
+NOISE_US: Mapping[str, float] = {"token": 3.0, "request": 100.0}
 """By unit: what the same commit differs by from run to run on a small figure; less than that is never worse."""
 
 Costs = dict[str, float]
@@ -96,14 +96,13 @@ def compare(before: Entry, now: Entry, tolerance: float) -> list[Change]:
     """Every figure that both have.
 
     Args:
-        tolerance: The share by which a figure may grow.
+        tolerance: The share by which a figure may grow, beside the machine.
     """
-    return [
-        _change(unit, part, old[part], new[part], tolerance)
-        for unit, old, new in (("token", before.token, now.token), ("request", before.request, now.request))
-        for part in new
-        if part in old
-    ]
+    changes: list[Change] = []
+    for unit, old, new in (("token", before.token, now.token), ("request", before.request, now.request)):
+        allowed = (1 + tolerance) * _slower(old, new)
+        changes += [_change(unit, part, old[part], new[part], allowed) for part in new if part in old]
+    return changes
 
 
 def worse(changes: Sequence[Change]) -> list[Change]:
@@ -111,6 +110,12 @@ def worse(changes: Sequence[Change]) -> list[Change]:
     return [change for change in changes if change.worse]
 
 
-def _change(unit: str, part: str, before: float, now: float, tolerance: float) -> Change:
-    slipped = part != YARDSTICK and now > before * (1 + tolerance) and now - before > NOISE_US[unit]
+def _slower(before: Costs, now: Costs) -> float:
+    then, today = before.get(YARDSTICK, 0.0), now.get(YARDSTICK, 0.0)
+    # A machine that is faster today demands nothing: what was recorded on a busy one proves little.
+    return max(1.0, today / then) if then > 0 else 1.0
+
+
+def _change(unit: str, part: str, before: float, now: float, allowed: float) -> Change:
+    slipped = part != YARDSTICK and now > before * allowed and now - before > NOISE_US[unit]
     return Change(unit, part, before, now, now / before if before > 0 else None, slipped)

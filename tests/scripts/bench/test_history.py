@@ -76,10 +76,14 @@ def test_a_figure_is_worse_if_it_grew_by_more_than_the_tolerance():
     assert worse(compare(entry(), now, 0.3)) == []
 
 
-def test_a_slower_machine_is_not_our_fault_and_small_figures_may_jump():
-    before = entry(token={"proxy": 1.0, YARDSTICK: 10.0}, request={})
-    now = entry(token={"proxy": 2.5, YARDSTICK: 20.0}, request={})
-    assert worse(compare(before, now, 0.2)) == []
+def test_small_figures_may_jump():
+    assert worse(compare(entry(token={"proxy": 1.0}, request={}), entry(token={"proxy": 2.5}, request={}), 0.2)) == []
+
+
+@pytest.mark.parametrize(("engine", "slipped"), [(10.0, True), (12.0, True), (14.0, False), (5.0, True)])
+def test_what_slows_the_engine_alone_too_is_the_machine(engine: float, slipped: bool):
+    now = entry(token={"gateway": 45.0, YARDSTICK: engine}, request={})
+    assert [each.part for each in worse(compare(entry(), now, 0.2))] == (["gateway"] if slipped else [])
 
 
 def test_a_figure_that_was_nothing_has_no_ratio_but_can_be_worse():
