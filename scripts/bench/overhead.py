@@ -101,6 +101,9 @@ class Benchmark:
         for number in range(self._chosen.rounds):
             # In turn, then the other way round: what drifts with time meets all alike.
             self._round(session, servers if number % 2 == 0 else servers[::-1], work, number)
+        for server in servers:
+            server.resume()
+        session.settle()
         session.say("looking at their memory under load")
         loaded = {
             server.name: session.under_load(server, work.streams(server, max(self._chosen.streams)))
@@ -123,6 +126,7 @@ class Benchmark:
         ]
         for load, levels in kinds:
             for level, server in product(levels, order):
+                session.turn(server, order)
                 found = session.measure(server, load(server, level), number)
                 self._measurements.append(found)
                 place = f"{server.name}, {found.kind} at {level}, round {number + 1}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -123,10 +124,23 @@ class Server(ABC):
         """All that belongs to it, however far down."""
         return members(self._run_id)
 
+    def pause(self) -> None:
+        """Keep it from running at all, for a moment: it must not take from the others what it uses at rest."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
+
+    def resume(self) -> None:
+        """Let it run on."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+
     def stop(self) -> None:
         """Stop it, and whatever it leaves behind."""
         if self._process is None:
             return
+        self.resume()
         self._process.terminate()
         try:
             self._process.wait(STOP_S)

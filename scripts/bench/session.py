@@ -28,6 +28,7 @@ from scripts.bench.workload import Load
 CLIENT_START_S = 30.0
 SAMPLE_S = 0.5
 SETTLE_S = 2.0
+WAKE_S = 0.5
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -87,6 +88,14 @@ class Session:
         self.say(f"starting {server.name}, log in {server.log.parent}")
         server.start(self._start_timeout_s, self.say)
         self.say(f"{server.name} is ready after {server.start_s:.1f} s, on port {server.port}")
+
+    def turn(self, server: Server, servers: Sequence[Server]) -> None:
+        """Let one run and the others not: three clusters at rest use half a core."""
+        for other in servers:
+            if other is not server:
+                other.pause()
+        server.resume()
+        time.sleep(WAKE_S)
 
     def measure(self, server: Server, load: Load, number: int) -> Measurement:
         """Let a client bring a load, and see what it costs beyond what ``idle`` saw.
