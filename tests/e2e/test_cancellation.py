@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.model_spec import ModelSpec
 from app.services.model_files import load_models
-from tests.support.engine_load import EngineLoads
+from tests.support.inside import Inside
 from tests.support.live import CHAT, SLOW, Live
 
 pytestmark = pytest.mark.live
@@ -22,9 +22,9 @@ LONG = {"messages": [{"role": "user", "content": "Tell me a very long story."}],
 
 
 @pytest.fixture(scope="module")
-def loads(live: Live) -> Iterator[EngineLoads]:
+def loads(live: Live) -> Iterator[Inside]:
     """The engines' counters."""
-    with EngineLoads(live.state_dir) as loads:
+    with Inside(live.ray_address) as loads:
         yield loads
 
 
@@ -34,7 +34,7 @@ def spec_of(live: Live, model: str) -> ModelSpec:
     return spec
 
 
-def assert_stopped(loads: EngineLoads, spec: ModelSpec) -> None:
+def assert_stopped(loads: Inside, spec: ModelSpec) -> None:
     """Fail unless the engine, a second after the client left, does nothing for it any more."""
     time.sleep(PROMISE_S)
     after_a_second = loads.of(spec)
@@ -44,7 +44,7 @@ def assert_stopped(loads: EngineLoads, spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("model", [CHAT, SLOW])
-def test_leaving_a_stream_stops_the_engine(live: Live, loads: EngineLoads, model: str) -> None:
+def test_leaving_a_stream_stops_the_engine(live: Live, loads: Inside, model: str) -> None:
     """The client reads a few events of a long answer and goes."""
     spec = spec_of(live, model)
     loads.wait_until_running(spec, 0, START_S)
@@ -58,7 +58,7 @@ def test_leaving_a_stream_stops_the_engine(live: Live, loads: EngineLoads, model
 
 
 @pytest.mark.parametrize("model", [CHAT, SLOW])
-def test_leaving_a_plain_request_stops_the_engine(live: Live, loads: EngineLoads, model: str) -> None:
+def test_leaving_a_plain_request_stops_the_engine(live: Live, loads: Inside, model: str) -> None:
     """The client asks for a long answer in one piece and loses patience before a byte of it came."""
     spec = spec_of(live, model)
     loads.wait_until_running(spec, 0, START_S)
@@ -69,7 +69,7 @@ def test_leaving_a_plain_request_stops_the_engine(live: Live, loads: EngineLoads
     assert loads.of(spec)["generated_tokens"] > 0
 
 
-def test_others_go_on_when_one_leaves(live: Live, loads: EngineLoads) -> None:
+def test_others_go_on_when_one_leaves(live: Live, loads: Inside) -> None:
     """Of two streams of one engine, the one that stays gets all of its answer."""
     url = f"{live.openai_url}/chat/completions"
     leaver = {"model": CHAT, "stream": True, "max_tokens": 2000, **LONG}

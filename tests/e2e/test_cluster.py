@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 import yaml
 
+from tests.support.cluster import ROOT, UP_S, Cluster
 from tests.support.ports import free_port
-from tests.support.readme import README, snippet
+from tests.support.readme import snippet
 
 pytestmark = pytest.mark.live
 
-ROOT = README.parent
-UP_S = 120
 MODEL = """
 id: scripted-chat
 aliases: [an-alias]
@@ -36,113 +29,30 @@ resources: {num_cpus: 0.1}
 """
 
 
-@dataclass
-class Cluster:
-    """A Ray cluster of one node, and how its users' shells are set up."""
-
-    folder: Path
-    gcs: int = field(default_factory=free_port)
-    dashboard: int = field(default_factory=free_port)
-    http: int = field(default_factory=free_port)
-    haproxy: dict[str, int | str] = field(default_factory=dict[str, "int | str"])
-
-    def __post_init__(self) -> None:
-        self.haproxy = {
-            "RAY_SERVE_HAPROXY_METRICS_PORT": free_port(),
-            "RAY_SERVE_HAPROXY_STATS_PORT": free_port(),
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": free_port(),
-            # Not in the test's folder: a socket's path may have a hundred characters.
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"/tmp/manta-test-{self.gcs}.sock",
-        }
-
-    @property
-    def models(self) -> Path:
-        """The folder of model files."""
-        return self.folder / "models"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The shell's variables, before any of the README's."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("MANTA_", "RAY_"))}
-        return ours | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "RAY_ADDRESS": f"127.0.0.1:{self.gcs}",
-            "RAY_DASHBOARD_ADDRESS": f"http://127.0.0.1:{self.dashboard}",
-            "RAY_AUTH_TOKEN_PATH": str(self.folder / "token"),
-            "MANTA_STATE_DIR": str(self.folder / "state"),
-            "MANTA_MODELS": str(self.models),
-            "PYTHONWARNINGS": "ignore",
-            # Without it some of Ray's processes overwrite the environment by which the test finds them.
-            "SPT_NOENV": "1",
-        }
-
-    @property
-    def ports(self) -> list[str]:
-        """Another test run on this machine may have the usual ones."""
-        return [f"export {name}={port}" for name, port in self.haproxy.items()]
-
-    def shell(self, script: str) -> str:
-        """Run a snippet as its reader would, after the exports of the first one."""
-        settings = [line for line in first_snippet().splitlines() if not line.startswith("ray ")]
-        whole = "\n".join([*settings, *self.ports, script])
-        done = subprocess.run(
-            ["bash", "-euc", whole], cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=240
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def get(self, path: str) -> httpx.Response:
-        """Ask the service."""
-        return httpx.get(f"http://127.0.0.1:{self.http}{path}", timeout=10)
-
-    def chat(self, model: str) -> httpx.Response:
-        """One chat completion, with the first key."""
-        key = (self.folder / "state" / "api-key").read_text().strip()
-        body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-        url = f"http://127.0.0.1:{self.http}/v1/chat/completions"
-        return httpx.post(url, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=60)
-
-    def wait_until_ready(self, *models: str) -> None:
-        """Return when exactly these models are known and ready."""
-        deadline = time.monotonic() + UP_S
-        states: object = None
-        while states != dict.fromkeys(models, "ready"):
-            assert time.monotonic() < deadline, f"{models} did not come up: {states}"
-            time.sleep(0.5)
-            try:
-                response = self.get("/v1/models")
-            except httpx.TransportError:
-                continue
-            states = {model["id"]: model["status"] for model in response.json().get("data", [])}
-
-    def stop(self) -> None:
-        """End the processes of this cluster, and no others: `ray stop` would end every cluster of the machine."""
-        mark = str(self.folder / "state")
-        members = [process for process in psutil.process_iter() if _environ(process).get("MANTA_STATE_DIR") == mark]
-        for process in members:
-            try:
-                process.send_signal(signal.SIGKILL)
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(members, timeout=30)
-
-
-def _environ(process: psutil.Process) -> dict[str, str]:
-    try:
-        return process.environ()
-    except psutil.Error:
-        return {}
-
-
 def first_snippet() -> str:
     """The README's start of a cluster."""
     return snippet("On a cluster", "sh", "ray start")
 
 
+def settings(folder: Path) -> list[str]:
+    """The exports of that, a token, and other ports than the usual ones: another test run may have these."""
+    token = f"export RAY_AUTH_TOKEN_PATH={folder / 'token'}"
+    own = {
+        "RAY_SERVE_HAPROXY_METRICS_PORT": free_port(),
+        "RAY_SERVE_HAPROXY_STATS_PORT": free_port(),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": free_port(),
+        # Not in the test's folder: a socket's path may have a hundred characters.
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"/tmp/manta-test-{free_port()}.sock",
+    }
+    lines = [line for line in first_snippet().splitlines() if not line.startswith("ray ")]
+    return [*lines, token, *(f"export {name}={value}" for name, value in own.items())]
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running cluster, without Manta."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    folder = tmp_path_factory.mktemp("cluster")
+    cluster = Cluster(folder, settings(folder))
     cluster.models.mkdir()
     (cluster.models / "chat.yaml").write_text(MODEL)
     (cluster.folder / "token").write_text("a" * 64)
@@ -217,10 +127,4 @@ def test_a_model_whose_file_changed_is_replaced_and_one_whose_file_went_goes(clu
 
 
 def _replicas(cluster: Cluster, model: str) -> list[int]:
-    title = f"ray::ServeReplica:model-{model}:"
-    mark = str(cluster.folder / "state")
-    found: list[int] = []
-    for process in psutil.process_iter():
-        if _environ(process).get("MANTA_STATE_DIR") == mark and " ".join(process.cmdline()).startswith(title):
-            found.append(process.pid)
-    return found
+    return [process.pid for process in cluster.processes(f"ray::ServeReplica:model-{model}:")]

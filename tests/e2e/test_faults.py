@@ -6,14 +6,17 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from app.domain.model_spec import ModelSpec
 from app.services.model_files import load_models
-from tests.support.engine_load import EngineLoads
+from tests.support.inside import Inside
 from tests.support.live import Live
 from tests.support.ports import free_port
 
@@ -21,6 +24,10 @@ pytestmark = pytest.mark.live
 
 RESTART_S = 60
 ENGINE_STOPS_S = 1
+STALLED_S = 5
+STALLED_READERS = 6
+MOST_MEMORY = 48 * 1024 * 1024
+"""What the gateway may need for all readers that do not read: a fraction of one of their answers each."""
 LOG_S = 3
 """What a line of a replica or the controller may take to the log of the service."""
 
@@ -69,6 +76,14 @@ engine_args: {ttft_s: 3}
 limits: {max_ongoing_requests: 1, max_queued_requests: 1}
 resources: {num_cpus: 0.1}
 """
+TORRENT_TOKENS = 120_000
+TORRENT = f"""
+id: torrent
+engine: scripted
+engine_args: {{max_model_len: 1000000, default_tokens: {TORRENT_TOKENS}}}
+resources: {{num_cpus: 0.1}}
+"""
+"""Thirty megabytes an answer, as fast as anybody takes them."""
 
 
 SETTLED = {"never-starts": "failed", "sleepy": "cold"}
@@ -80,7 +95,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("faults")
     models = folder / "models"
     models.mkdir()
-    texts = (PAIR, BYSTANDER, KILLABLE, DIES_ONCE % (folder / "died"), NEVER_STARTS, SLEEPY, CROWDED)
+    texts = (PAIR, BYSTANDER, KILLABLE, DIES_ONCE % (folder / "died"), NEVER_STARTS, SLEEPY, CROWDED, TORRENT)
     for number, text in enumerate(texts):
         (models / f"{number}.yaml").write_text(text)
     service = Live(f"http://127.0.0.1:{free_port()}", folder / "state", (models,), SETTLED)
@@ -109,6 +124,12 @@ def events(service: Live, model: str, text: str = "hello", **fields: Any) -> Ite
 def last_event(stream: Iterator[str]) -> str:
     """What a stream ends with."""
     return list(stream)[-1]
+
+
+def spec_of(service: Live, model: str) -> ModelSpec:
+    """The model's spec, as the running service has it."""
+    (spec,) = [spec for spec in load_models(str(service.models[0])) if spec.id == model]
+    return spec
 
 
 def answers(service: Live) -> bool:
@@ -222,8 +243,8 @@ def test_a_stream_that_dies_before_its_first_token_is_tried_again_like_any_other
 
 def test_a_gateway_that_dies_takes_its_work_along_and_comes_back(service: Live) -> None:
     """Its streams break, the engine stops working for them, and Serve brings a new one."""
-    with EngineLoads(service.state_dir) as loads, ThreadPoolExecutor(2) as pool:
-        (spec,) = [spec for spec in load_models(str(service.models[0])) if spec.id == "bystander"]
+    with Inside(service.ray_address) as loads, ThreadPoolExecutor(2) as pool:
+        spec = spec_of(service, "bystander")
         stream = events(service, "bystander", max_tokens=400)
         next(stream)
         gateway = processes(service, "ray::ServeReplica:gateway:Gateway")[0]
@@ -295,3 +316,57 @@ def test_serve_cannot_be_steered_by_a_clients_headers(service: Live) -> None:
     ids = response.headers.get_list("x-request-id")
     assert len(ids) == 1
     assert ids[0].startswith("req_")
+
+
+def torrent(service: Live) -> HTTPConnection:
+    """A client that has asked for one."""
+    client = HTTPConnection(service.host, timeout=60)
+    body = {"model": "torrent", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+    headers = {**service.auth, "Content-Type": "application/json", "Connection": "close"}
+    client.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    return client
+
+
+def test_readers_that_stop_reading_cost_little_and_harm_nobody(service: Live) -> None:
+    """The engine waits for them, the gateway's memory stays; others get their answers, and who reads on gets all."""
+    gateway = processes(service, "ray::ServeReplica:gateway:Gateway")[0]
+    (replica,) = replicas(service, "torrent")
+    spec = spec_of(service, "torrent")
+    assert chat(service, "torrent", max_tokens=3).status_code == 200
+    before = [process.memory_info().rss for process in (gateway, replica)]
+    with Inside(service.ray_address) as inside, ExitStack() as clients:
+        readers = [clients.enter_context(closing(torrent(service))) for _ in range(STALLED_READERS)]
+        answers = [clients.enter_context(closing(reader.getresponse())) for reader in readers]
+        assert list(events(service, "bystander"))[-1] == "[DONE]"
+        time.sleep(STALLED_S)
+        assert inside.of(spec)["running"] == STALLED_READERS
+        after = [process.memory_info().rss for process in (gateway, replica)]
+        grown = [now - then for now, then in zip(after, before, strict=True)]
+        assert max(grown) < MOST_MEMORY, grown
+        assert chat(service, "torrent", max_tokens=3).status_code == 200
+        whole = answers[0].read()
+        assert whole.count(b'"content":') == TORRENT_TOKENS + 1
+        assert whole.endswith(b"data: [DONE]\n\n")
+        clients.close()
+        inside.wait_until_running(spec, 0, RESTART_S)
+
+
+def test_haproxy_killed_breaks_what_went_through_it_and_is_started_anew(service: Live) -> None:
+    """Clients see the end of their connections at once, engines stop, and Serve brings another HAProxy."""
+    (before,) = [process for process in processes(service, "") if process.name() == "haproxy"]
+    spec = spec_of(service, "bystander")
+    with Inside(service.ray_address) as inside:
+        stream = events(service, "bystander", max_tokens=4000, ignore_eos=True)
+        next(stream)
+        inside.wait_until_running(spec, 1, RESTART_S)
+        before.kill()
+        with pytest.raises(httpx.HTTPError):
+            list(stream)
+        time.sleep(ENGINE_STOPS_S)
+        assert inside.of(spec)["running"] == 0
+    deadline = time.monotonic() + RESTART_S
+    while not answers(service):
+        assert time.monotonic() < deadline, "HAProxy did not come back"
+        time.sleep(0.2)
+    assert chat(service, "bystander", max_tokens=3).status_code == 200
+    assert before.pid not in [process.pid for process in processes(service, "") if process.name() == "haproxy"]

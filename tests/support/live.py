@@ -52,12 +52,14 @@ class Live:
         state_dir: Its database, logs and first key.
         models: Model files, or a folder of them.
         settled: Models whose start does not end in ``ready``, and in what it ends.
+        settings: What its environment says beyond the defaults.
     """
 
     url: str
     state_dir: Path
     models: tuple[Path, ...]
     settled: dict[str, str] = field(default_factory=lambda: {SLEEPER: "cold"})
+    settings: dict[str, str] = field(default_factory=dict[str, str])
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _run: str = ""
 
@@ -80,6 +82,11 @@ class Live:
     def auth(self) -> dict[str, str]:
         """The header that shows the key."""
         return {"Authorization": f"Bearer {self.api_key}"}
+
+    @property
+    def ray_address(self) -> str:
+        """Its cluster's."""
+        return (self.state_dir / "ray-address").read_text()
 
     @property
     def pid(self) -> int:
@@ -135,7 +142,7 @@ class Live:
         # Whatever the caller's shell sets, the service under test is the default one.
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("MANTA_", "MONGODB_"))}
         weights = ROOT / ".manta" / "weights"
-        return ours | {"MANTA_STATE_DIR": str(self.state_dir), "MANTA_WEIGHTS_DIR": str(weights)}
+        return ours | {"MANTA_STATE_DIR": str(self.state_dir), "MANTA_WEIGHTS_DIR": str(weights)} | self.settings
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_S
