@@ -1,6 +1,6 @@
 """A plain stream, written from a template, has the bytes that vLLM's own generator writes, at the client's end too.
 
-Asked for two choices that are the same, vLLM's generator writes every chunk itself: one of the two is what to compare with.
+Asked for two choices that are the same, vLLM's generator writes every chunk itself: one of the two is compared.
 """
 
 from __future__ import annotations
