@@ -7,7 +7,8 @@ ongoing for as long as it lasts. That costs more than a millisecond, so nobody w
   go drains;
 - a replica of which a lease has just come has room for more, as its ticket says. Requests may begin there at once, on
   trust, and their leases follow, one by one: what Serve counts is right a moment later, and a burst does not stand in
-  line for its papers.
+  line for its papers. Gateways do not know of each other's trust, so that together they may for that moment go beyond
+  a replica's ``max_ongoing_requests``; its engine queues.
 """
 
 from __future__ import annotations
@@ -97,25 +98,44 @@ class LeasePool:
         self._follow: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def acquire(self) -> Place:
-        """A place as soon as there is one; raises what ``wait`` does."""
-        return self.at_once() or await self.wait()
+    async def acquire(self, deadline: float | None = None) -> Place:
+        """A place: of a lease that is free, or on trust, or else of the first lease to come.
 
-    def at_once(self) -> Place | None:
-        """The place of a lease that is free, or one on trust; None if there is neither."""
+        Args:
+            deadline: By the loop's clock, until when to wait for one.
+
+        Raises:
+            TimeoutError: None came in time.
+            Unreachable: See ``Links``.
+            Exception: What Serve raised.
+        """
         if (lease := self._take_idle()) is not None:
             return self._place(lease.link, lease)
         if (link := self._trustworthy()) is not None:
             return self._place(link, None)
-        return None
+        async with asyncio.timeout_at(deadline):
+            return await self._wait()
 
-    async def wait(self) -> Place:
-        """The place of the first lease to come: a new one, or one that another request gives back.
+    def release(self, place: Place) -> None:
+        """The request is over: whoever waits longest gets its place."""
+        _decrement(self._busy, place.link.replica)
+        if place.lease is not None:
+            self._offer(place.lease)
+            return
+        self._no_longer_trust(place)
+        self._trust_waiters()
+        self._ask_less()
 
-        Raises:
-            Unreachable: See ``Links``.
-            Exception: What Serve raised.
-        """
+    def _place(self, link: Link, lease: Lease | None) -> Place:
+        place = Place(link, lease)
+        self._busy[link.replica] += 1
+        if lease is None:
+            self._trusted[place] = None
+            self._trusted_by[link.replica] += 1
+            self._follow_later()
+        return place
+
+    async def _wait(self) -> Place:
         waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         if len(self._asking) < len(self._waiters):
@@ -131,26 +151,6 @@ class LeasePool:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
             self._ask_less()
-
-    def release(self, place: Place) -> None:
-        """The request is over: whoever waits longest gets its place."""
-        self._busy[place.link.replica] -= 1
-        if place.lease is not None:
-            self._offer(place.lease)
-            return
-        self._trusted_by[place.link.replica] -= 1
-        del self._trusted[place]
-        self._trust_waiters()
-        self._ask_less()
-
-    def _place(self, link: Link, lease: Lease | None) -> Place:
-        place = Place(link, lease)
-        self._busy[link.replica] += 1
-        if lease is None:
-            self._trusted[place] = None
-            self._trusted_by[link.replica] += 1
-            self._follow_later()
-        return place
 
     def _ask_for_one(self) -> None:
         asking = asyncio.create_task(self._new())
@@ -201,8 +201,7 @@ class LeasePool:
             waiter.set_result(self._place(lease.link, lease))
             self._ask_less()
         elif (trusted := self._trusted_on(lease.link)) is not None:
-            self._trusted_by[lease.link.replica] -= 1
-            del self._trusted[trusted]
+            self._no_longer_trust(trusted)
             trusted.lease = lease
             self._ask_less()
         else:
@@ -238,6 +237,10 @@ class LeasePool:
             if (waiter := self._next_waiter()) is not None:
                 waiter.set_result(self._place(link, None))
 
+    def _no_longer_trust(self, place: Place) -> None:
+        del self._trusted[place]
+        _decrement(self._trusted_by, place.link.replica)
+
     def _trusted_on(self, link: Link) -> Place | None:
         return next((place for place in self._trusted if place.link is link), None)
 
@@ -263,3 +266,9 @@ class LeasePool:
         self._idle = kept
         again = asyncio.get_running_loop().call_later(LINGER_S / 2, self._sweep_idle) if kept else None
         self._sweep = again
+
+
+def _decrement(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -39,10 +39,7 @@ class LinkPath:
         """See ``deployments.backend.Path``."""
         pool = await self._pool(spec)
         try:
-            place = pool.at_once()
-            if place is None:
-                async with asyncio.timeout_at(deadline):
-                    place = await pool.wait()
+            place = await pool.acquire(deadline)
         except Unreachable as error:
             logger.warning("the bytes of %s go through Serve's handle: %s", spec.id, error)
             self._detours.inc(tags={"model": spec.id})
