@@ -45,6 +45,10 @@ class BenchError(Exception):
     """The benchmark cannot go on; the message says why."""
 
 
+class Ended(BenchError):
+    """A server ended before it answered."""
+
+
 class Server(ABC):
     """One server under measurement.
 
@@ -92,7 +96,8 @@ class Server(ABC):
         """Start it and return when it answers.
 
         Raises:
-            BenchError: It ended, gave up or takes longer than ``timeout_s``; with the last words of its log.
+            Ended: It ended by itself.
+            BenchError: It gave up, or takes longer than ``timeout_s``; with the last words of its log.
         """
         started = time.monotonic()
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("MANTA_", "MONGODB_"))}
@@ -111,7 +116,7 @@ class Server(ABC):
         while (reason := self.waits_for()) is not None:
             waited = time.monotonic() - started
             if (status := self._process.poll()) is not None:
-                raise BenchError(f"{self.name} ended by itself (status {status}).\n{self._last_words()}")
+                raise Ended(f"{self.name} ended by itself (status {status}).\n{self._last_words()}")
             if waited > timeout_s:
                 raise BenchError(f"{self.name} does not answer after {waited:.0f} s: {reason}.\n{self._last_words()}")
             if waited > next_word:

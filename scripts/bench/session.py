@@ -21,7 +21,7 @@ from deployments.weights import WeightsError
 from scripts.bench.client import Result
 from scripts.bench.memory import Footprint, footprints, largest
 from scripts.bench.processes import cpu, spent, spent_by_process
-from scripts.bench.servers import BenchError, Server
+from scripts.bench.servers import BenchError, Ended, Server
 from scripts.bench.summary import Measurement
 from scripts.bench.workload import Load
 
@@ -72,21 +72,33 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.say("stopping the servers")
-        self._stack.close()
+        # Once they are being stopped, nothing may keep them from it.
+        before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in INTERRUPTS}
+        try:
+            self._stack.close()
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
     def say(self, text: str) -> None:
         """Tell how far it is."""
         print(f"[{time.monotonic() - self._began:5.0f} s] {text}", flush=True)
 
     def start(self, server: Server) -> None:
-        """Start a server and return when it answers.
+        """Start a server, with a second try if it ends by itself, and return when it answers.
 
         Raises:
             BenchError: It does not.
         """
-        self._stack.callback(_stop, server)
+        self._stack.callback(server.stop)
         self.say(f"starting {server.name}, log in {server.log.parent}")
-        server.start(self._start_timeout_s, self.say)
+        try:
+            server.start(self._start_timeout_s, self.say)
+        except Ended as error:
+            # On a busy machine, Ray gives up on its own processes; the servers that stand already need not begin anew.
+            self.say(f"{error}\nStarting {server.name} once more")
+            server.stop()
+            server.start(self._start_timeout_s, self.say)
         self.say(f"{server.name} is ready after {server.start_s:.1f} s, on port {server.port}")
 
     def turn(self, server: Server, servers: Sequence[Server]) -> None:
@@ -180,21 +192,14 @@ class Session:
 def _await(client: subprocess.Popen[bytes], seconds: float, name: str, watch: Callable[[], None] | None) -> None:
     deadline = time.monotonic() + seconds
     while True:
+        if watch is not None:
+            watch()
         try:
             client.wait(seconds if watch is None else SAMPLE_S)
             return
         except subprocess.TimeoutExpired:
             if time.monotonic() > deadline:
                 raise BenchError(f"the client of {name} hangs") from None
-        if watch is not None:
-            watch()
-
-
-def _stop(server: Server) -> None:
-    # Once they are being stopped, nothing may keep them from it.
-    for signum in INTERRUPTS:
-        signal.signal(signum, signal.SIG_IGN)
-    server.stop()
 
 
 def _interrupted(number: int, frame: FrameType | None) -> NoReturn:
