@@ -28,7 +28,7 @@ from scripts.bench.workload import Load
 CLIENT_START_S = 30.0
 SAMPLE_S = 0.5
 SETTLE_S = 2.0
-WAKE_S = 0.5
+WAKE_S = 1.0
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
