@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     link_host: str | None = Field(
         default=None, description="Address on which replicas wait for gateways. None: the node's own, as Ray knows it."
     )
+    data_path: Literal["link", "handle"] = Field(
+        default="link",
+        description="What carries bytes to replicas; `handle`, which is slow, where nodes reach only Ray's ports.",
+    )
 
     # the gateway
     gateway_replicas: int = Field(default=1, ge=1, description="Gateway processes; fixed, so that streams live long.")

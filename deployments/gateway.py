@@ -12,10 +12,16 @@ from app.main import create_app
 from app.observability.logging import configure_logging
 from app.services import build_services
 from app.settings import Settings
-from deployments.backend import ServeBackend
+from deployments.backend import Path, ServeBackend
 from deployments.catalog import WatchedCatalog
+from deployments.handle_path import HandlePath
 from deployments.handles import Handles
 from deployments.link_path import LinkPath
+
+
+def path_to_replicas(settings: Settings) -> Path:
+    """The way that the settings choose."""
+    return (LinkPath if settings.data_path == "link" else HandlePath)(Handles())
 
 
 @serve.deployment(
@@ -53,7 +59,7 @@ class Gateway:
             assert self._database is not None
             uri = await self._database.uri.remote()
         await self._catalog.start()
-        backend = ServeBackend(LinkPath(Handles()))
+        backend = ServeBackend(path_to_replicas(self._settings))
         return create_app(build_services(self._settings, uri, self._catalog, backend))
 
     async def __del__(self) -> None:

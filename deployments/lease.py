@@ -1,85 +1,52 @@
 """Leases: leave to give one replica one request at a time, kept for a moment after each request for the next one.
 
 A lease comes through Serve's handle, which queues for it, wakes a cold model, chooses the replica and counts it as
-ongoing for as long as it lasts. That costs milliseconds, so under traffic a gateway uses its leases again; never for
-long, so that new replicas get their share, and one that is to go drains.
+ongoing for as long as it lasts. That costs more than a millisecond, so nobody who need not waits for one:
+
+- a lease that a request gives back serves the next, never for long: new replicas get their share, and one that is to
+  go drains;
+- a replica of which a lease has just come has room for more, as its ticket says. Requests may begin there at once, on
+  trust, and their leases follow, one by one: what Serve counts is right a moment later, and a burst does not stand in
+  line for its papers. Gateways do not know of each other's trust, so that together they may for that moment go beyond
+  a replica's ``max_ongoing_requests``; its engine queues.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from deployments.link.link import Link, LinkLost
+from deployments.link.link import Link
 from deployments.link.tickets import Ticket
+from deployments.links import Links
 
 LINGER_S = 2.0
 """How long a lease that nobody uses is kept."""
 
 MAX_AGE_S = 5.0
-"""How long after its beginning a lease is used again."""
+"""How long after its beginning a lease is used again, or vouches for its replica."""
 
-UNREACHABLE_S = 30.0
-"""How long a replica whose listener could not be reached is not tried again."""
+FOLLOW_S = 0.01
+"""How long after a request that began on trust, or after the lease before it, the next lease is asked for."""
 
+REFUSED_S = 1.0
+"""The same after Serve had none to give."""
 
-class Unreachable(Exception):
-    """A replica was leased, but there is no way to its listener: its bytes have to go through the handle."""
-
-
-class Links:
-    """The links of this process, one a replica."""
-
-    def __init__(self) -> None:
-        self._links: dict[str, Link] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
-        self._unreachable: dict[str, float] = {}
-
-    async def bind(self, ticket: Ticket) -> Link:
-        """The link to the ticket's replica, the lease bound to it.
-
-        Raises:
-            Unreachable: It cannot be opened, or could not a moment ago.
-        """
-        replica = ticket.replica
-        async with self._opening.setdefault(replica, asyncio.Lock()):
-            link = self._links.get(replica)
-            if link is not None and link.alive:
-                link.adopt(ticket.token)
-                return link
-            if time.monotonic() < self._unreachable.get(replica, 0.0):
-                raise Unreachable(replica)
-            self._forget_the_dead()
-            try:
-                link = self._links[replica] = await Link.connect(ticket)
-            except LinkLost as error:
-                self._unreachable[replica] = time.monotonic() + UNREACHABLE_S
-                raise Unreachable(str(error)) from None
-            return link
-
-    def close(self) -> None:
-        """Hang up on every replica."""
-        for link in self._links.values():
-            link.close()
-
-    def _forget_the_dead(self) -> None:
-        now = time.monotonic()
-        self._links = {replica: link for replica, link in self._links.items() if link.alive}
-        self._unreachable = {replica: until for replica, until in self._unreachable.items() if until > now}
-        self._opening = {replica: lock for replica, lock in self._opening.items() if lock.locked()}
+FOLLOWING = 8
+"""How many leases are asked for at once on behalf of requests that run already."""
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """One request's place on a replica."""
+    """One request's place on a replica, as Serve counts it."""
 
     link: Link
     token: str
+    room: int
     messages: Any = field(repr=False)
     began: float = field(default_factory=time.monotonic)
     idle_since: float = 0.0
@@ -97,6 +64,19 @@ class Lease:
             self.messages.cancel()
 
 
+@dataclass(slots=True, eq=False)
+class Place:
+    """What a request holds while it runs.
+
+    Attributes:
+        link: The way to its replica.
+        lease: What Serve knows it by; None as long as it runs on trust.
+    """
+
+    link: Link
+    lease: Lease | None
+
+
 class LeasePool:
     """The leases of one model.
 
@@ -109,44 +89,79 @@ class LeasePool:
         self._ask = ask
         self._links = links
         self._idle: list[Lease] = []
-        self._busy: dict[str, int] = {}
-        self._waiters: deque[asyncio.Future[Lease]] = deque()
+        self._newest: dict[str, Lease] = {}
+        self._trusted: dict[Place, None] = {}
+        self._trusted_by: Counter[str] = Counter()
+        self._busy: Counter[str] = Counter()
+        self._waiters: deque[asyncio.Future[Place]] = deque()
+        self._asking: dict[asyncio.Task[Lease], None] = {}
+        self._follow: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def acquire(self) -> Lease:
-        """A lease that is free, or else the first to come: a new one, or one that another request gives back.
+    async def acquire(self, deadline: float | None = None) -> Place:
+        """A place: of a lease that is free, or on trust, or else of the first lease to come.
+
+        Args:
+            deadline: By the loop's clock, until when to wait for one.
 
         Raises:
+            TimeoutError: None came in time.
             Unreachable: See ``Links``.
             Exception: What Serve raised.
         """
-        lease = self._take_idle()
-        return self._start(lease if lease is not None else await self._wait())
+        if (lease := self._take_idle()) is not None:
+            return self._place(lease.link, lease)
+        if (link := self._trustworthy()) is not None:
+            return self._place(link, None)
+        async with asyncio.timeout_at(deadline):
+            return await self._wait()
 
-    def release(self, lease: Lease) -> None:
-        """The request is over: whoever waits longest gets its lease."""
-        replica = lease.link.replica
-        self._busy[replica] -= 1
-        if not self._busy[replica]:
-            del self._busy[replica]
-        self._offer(lease)
+    def release(self, place: Place) -> None:
+        """The request is over: whoever waits longest gets its place."""
+        _decrement(self._busy, place.link.replica)
+        if place.lease is not None:
+            self._offer(place.lease)
+            return
+        self._no_longer_trust(place)
+        self._trust_waiters()
+        self._ask_less()
 
-    async def _wait(self) -> Lease:
-        waiter: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
+    def _place(self, link: Link, lease: Lease | None) -> Place:
+        place = Place(link, lease)
+        self._busy[link.replica] += 1
+        if lease is None:
+            self._trusted[place] = None
+            self._trusted_by[link.replica] += 1
+            self._follow_later()
+        return place
+
+    async def _wait(self) -> Place:
+        waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        asking = asyncio.create_task(self._new())
-        asking.add_done_callback(partial(self._came, waiter))
+        if len(self._asking) < len(self._waiters):
+            self._ask_for_one()
         try:
             return await waiter
         except asyncio.CancelledError:
             # It may have come in this very moment.
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._offer(waiter.result())
+                self.release(waiter.result())
             raise
         finally:
-            asking.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+            self._ask_less()
+
+    def _ask_for_one(self) -> None:
+        asking = asyncio.create_task(self._new())
+        self._asking[asking] = None
+        asking.add_done_callback(self._came)
+
+    def _ask_less(self) -> None:
+        # Serve must not keep a place for somebody who has one, or who left. The last to ask has waited least.
+        for asking in list(self._asking)[len(self._waiters) + len(self._trusted) :]:
+            del self._asking[asking]
+            asking.cancel()
 
     async def _new(self) -> Lease:
         messages = self._ask()
@@ -156,47 +171,91 @@ class LeasePool:
         except BaseException:
             messages.cancel()
             raise
-        return Lease(link, ticket.token, messages)
+        return Lease(link, ticket.token, ticket.room, messages)
 
-    def _came(self, waiter: asyncio.Future[Lease], asking: asyncio.Task[Lease]) -> None:
+    def _came(self, asking: asyncio.Task[Lease]) -> None:
+        self._asking.pop(asking, None)
         if asking.cancelled():
             return
         error = asking.exception()
         if error is None:
-            if waiter.done():
-                self._offer(asking.result())
-            else:
-                waiter.set_result(asking.result())
-        elif not waiter.done():
+            lease = asking.result()
+            self._newest[lease.link.replica] = lease
+            # Even on a replica that is dying: to learn that and try again is what its request has to do.
+            self._hand_on(lease)
+            self._trust_waiters()
+        elif (waiter := self._next_waiter()) is not None:
             waiter.set_exception(error)
+        elif self._follow is not None:
+            self._follow.cancel()
+            self._follow = asyncio.get_running_loop().call_later(REFUSED_S, self._follow_up)
 
     def _offer(self, lease: Lease) -> None:
-        if not lease.usable:
+        if lease.usable:
+            self._hand_on(lease)
+        else:
             lease.end()
-            return
+
+    def _hand_on(self, lease: Lease) -> None:
+        if (waiter := self._next_waiter()) is not None:
+            waiter.set_result(self._place(lease.link, lease))
+            self._ask_less()
+        elif (trusted := self._trusted_on(lease.link)) is not None:
+            self._no_longer_trust(trusted)
+            trusted.lease = lease
+            self._ask_less()
+        else:
+            lease.idle_since = time.monotonic()
+            self._idle.append(lease)
+            if self._sweep is None:
+                self._sweep = asyncio.get_running_loop().call_later(LINGER_S, self._sweep_idle)
+
+    def _next_waiter(self) -> asyncio.Future[Place] | None:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
-                waiter.set_result(lease)
-                return
-        lease.idle_since = time.monotonic()
-        self._idle.append(lease)
-        if self._sweep is None:
-            self._sweep = asyncio.get_running_loop().call_later(LINGER_S, self._sweep_idle)
+                return waiter
+        return None
 
     def _take_idle(self) -> Lease | None:
         while self._idle:
             # The last to become idle, but on the replica with the least to do.
-            lease = min(reversed(self._idle), key=lambda lease: self._busy.get(lease.link.replica, 0))
+            lease = min(reversed(self._idle), key=lambda lease: self._busy[lease.link.replica])
             self._idle.remove(lease)
             if lease.usable:
                 return lease
             lease.end()
         return None
 
-    def _start(self, lease: Lease) -> Lease:
-        self._busy[lease.link.replica] = self._busy.get(lease.link.replica, 0) + 1
-        return lease
+    def _trustworthy(self) -> Link | None:
+        self._newest = {replica: lease for replica, lease in self._newest.items() if lease.usable}
+        free = [lease.link for lease in self._newest.values() if self._trusted_by[lease.link.replica] < lease.room]
+        return min(free, key=lambda link: self._busy[link.replica], default=None)
+
+    def _trust_waiters(self) -> None:
+        while self._waiters and (link := self._trustworthy()) is not None:
+            if (waiter := self._next_waiter()) is not None:
+                waiter.set_result(self._place(link, None))
+
+    def _no_longer_trust(self, place: Place) -> None:
+        del self._trusted[place]
+        _decrement(self._trusted_by, place.link.replica)
+
+    def _trusted_on(self, link: Link) -> Place | None:
+        return next((place for place in self._trusted if place.link is link), None)
+
+    def _follow_later(self) -> None:
+        if self._follow is None:
+            self._follow = asyncio.get_running_loop().call_later(FOLLOW_S, self._follow_up)
+
+    def _follow_up(self) -> None:
+        """Ask for one of the leases that requests on trust still lack."""
+        self._follow = None
+        missing = len(self._waiters) + len(self._trusted) - len(self._asking)
+        if missing > 0 and len(self._asking) < len(self._waiters) + FOLLOWING:
+            self._ask_for_one()
+        if self._trusted:
+            self._follow_later()
 
     def _sweep_idle(self) -> None:
         oldest = time.monotonic() - LINGER_S
@@ -207,3 +266,9 @@ class LeasePool:
         self._idle = kept
         again = asyncio.get_running_loop().call_later(LINGER_S / 2, self._sweep_idle) if kept else None
         self._sweep = again
+
+
+def _decrement(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

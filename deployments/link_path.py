@@ -13,8 +13,9 @@ from app.services.backend import EngineRequest, EngineResponse
 from deployments.engines.base import EngineDead
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
-from deployments.lease import Lease, LeasePool, Links, Unreachable
+from deployments.lease import LeasePool, Place
 from deployments.link.link import Answer, CallBroken, LinkLost
+from deployments.links import Links, Unreachable
 from deployments.outcomes import DEATHS, Died, died_midway, timed_out, translate
 
 logger = logging.getLogger("manta")
@@ -38,8 +39,7 @@ class LinkPath:
         """See ``deployments.backend.Path``."""
         pool = await self._pool(spec)
         try:
-            async with asyncio.timeout_at(deadline):
-                lease = await pool.acquire()
+            place = await pool.acquire(deadline)
         except Unreachable as error:
             logger.warning("the bytes of %s go through Serve's handle: %s", spec.id, error)
             self._detours.inc(tags={"model": spec.id})
@@ -53,7 +53,7 @@ class LinkPath:
             raise translate(error, spec) from error
         if accepted is not None:
             accepted.set()
-        return await self._call(spec, request, pool, lease)
+        return await self._call(spec, request, pool, place)
 
     async def _pool(self, spec: ModelSpec) -> LeasePool:
         name = spec.deployment_name
@@ -62,21 +62,21 @@ class LinkPath:
             self._pools[name] = LeasePool(handle.remote, self._links)
         return self._pools[name]
 
-    async def _call(self, spec: ModelSpec, request: EngineRequest, pool: LeasePool, lease: Lease) -> EngineResponse:
+    async def _call(self, spec: ModelSpec, request: EngineRequest, pool: LeasePool, place: Place) -> EngineResponse:
         response: _LinkResponse | None = None
         try:
-            response = _LinkResponse(lease.link.send(request), pool, lease, spec)
+            response = _LinkResponse(place.link.send(request), pool, place, spec)
             async with asyncio.timeout(spec.limits.request_timeout_s):
                 await response.begun()
         except BaseException as error:
             if response is None:
-                pool.release(lease)
+                pool.release(place)
             else:
                 await response.aclose()
             if isinstance(error, TimeoutError):
                 raise timed_out(spec, accepted=True) from None
             if isinstance(error, LinkLost | EngineDead):
-                raise Died(lease.link.replica if response is not None else None) from None
+                raise Died(place.link.replica if response is not None else None) from None
             if isinstance(error, Exception):
                 raise translate(error, spec) from error
             raise
@@ -84,12 +84,12 @@ class LinkPath:
 
 
 class _LinkResponse:
-    """An answer that comes over a link, and the lease it holds until it is over."""
+    """An answer that comes over a link, and the place it holds until it is over."""
 
-    def __init__(self, answer: Answer, pool: LeasePool, lease: Lease, spec: ModelSpec) -> None:
+    def __init__(self, answer: Answer, pool: LeasePool, place: Place, spec: ModelSpec) -> None:
         self._answer = answer
         self._pool = pool
-        self._lease: Lease | None = lease
+        self._place: Place | None = place
         self._spec = spec
 
     @property
@@ -119,6 +119,6 @@ class _LinkResponse:
         self._release()
 
     def _release(self) -> None:
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            self._pool.release(lease)
+        place, self._place = self._place, None
+        if place is not None:
+            self._pool.release(place)

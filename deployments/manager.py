@@ -25,8 +25,8 @@ from deployments.states import PhaseReport, following, seen, state_of
 logger = logging.getLogger("manta")
 
 BUSY_S = 0.5
-SETTLED_S = 2.0
-"""Asking Serve for its status costs tens of milliseconds, so less often while nothing moves."""
+SETTLED_S = 5.0
+"""Asking Serve for its status costs it and us tens of milliseconds, so less often while nothing moves."""
 
 WATCH_S = 20.0
 AT_REST = ("cold", "ready", "failed", "disabled")
@@ -66,6 +66,7 @@ class ModelManager:
         self._failures: dict[str, str] = {}
         self._version = 1
         self._changed = asyncio.Event()
+        self._reported = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._reconcile_forever())
 
     async def watch(self, version: int) -> tuple[int, list[CatalogEntry]]:
@@ -78,6 +79,7 @@ class ModelManager:
     async def report(self, report: PhaseReport) -> None:
         """Hear from a replica how far its start is."""
         self._reports[report.model] = following(self._reports.get(report.model), report)
+        self._reported.set()
 
     async def check_health(self) -> None:
         """Return if the reconciliation still runs."""
@@ -105,7 +107,12 @@ class ModelManager:
             except Exception:
                 # Serve's controller may be restarting; the loop has to outlive that.
                 logger.exception("could not reconcile the models; trying on")
-            await asyncio.sleep(SETTLED_S if self._settled() else BUSY_S)
+            await asyncio.sleep(BUSY_S)
+            if self._settled():
+                # A replica that starts says so: whatever happened to the one before it, things move.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._reported.wait(), SETTLED_S - BUSY_S)
+            self._reported.clear()
 
     def _settled(self) -> bool:
         return all(entry.state.status in AT_REST for entry in self._entries.values())

@@ -63,7 +63,8 @@ class ModelReplica:
             raise
         self._app = self._engine.app()
         self._actor_id = str(ray.get_runtime_context().get_actor_id())
-        self._listener = Listener(self._app, self._actor_id, link_host or ray.util.get_node_ip_address())
+        host = link_host or ray.util.get_node_ip_address()
+        self._listener = Listener(self._app, self._actor_id, host, self._spec.limits.max_ongoing_requests)
         await self._listener.start()
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
         self._ready = PhaseReport(
@@ -121,6 +122,7 @@ class ModelReplica:
         if watch := getattr(self, "_watch", None):
             watch.cancel()
         if listener := getattr(self, "_listener", None):
+            await listener.drain()
             await listener.stop()
         if engine := getattr(self, "_engine", None):
             await engine.stop()

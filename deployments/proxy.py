@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ray import serve
+from ray.serve.exceptions import RayServeException
 from starlette.middleware import Middleware
 
 from app.errors import ApiError, ServerError, ServiceUnavailable
@@ -25,17 +27,27 @@ STEERING = frozenset(
 )
 """Headers that Serve obeys whoever sends them (http_util.py and proxy.py of Ray 2.60)."""
 
+UNWATCHED = (b"x-request-disconnect-disabled", b"?1")
+"""Tells Serve not to watch whether the client leaves."""
+
 
 def middlewares() -> list[Middleware]:
-    """What Serve's proxy wraps itself in."""
-    return [Middleware(ProxyGuardMiddleware)]
+    """What Serve's proxy wraps itself in; or a replica, where HAProxy comes to it without one."""
+    return [Middleware(ProxyGuardMiddleware, in_replica=_in_replica())]
 
 
 class ProxyGuardMiddleware:
-    """Drops steering headers on the way in; on the way out, gives Serve's plain-text errors our shape."""
+    """Drops steering headers on the way in; on the way out, gives Serve's plain-text errors our shape.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: Serve's.
+        in_replica: Whether this is the process that answers. What runs there sees by itself that a client leaves; two
+            tasks and a queue for each request, with which Serve would watch too, are saved.
+    """
+
+    def __init__(self, app: ASGIApp, *, in_replica: bool = False) -> None:
         self.app = app
+        self._added = [UNWATCHED] if in_replica else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -46,8 +58,16 @@ class ProxyGuardMiddleware:
             (name, value)
             for name, value in scope["headers"]
             if name.lower() not in STEERING and not name.lower().startswith(b"x-serve-")
-        ]
+        ] + self._added
         await self.app(scope, receive, _Guard(send))
+
+
+def _in_replica() -> bool:
+    try:
+        serve.get_replica_context()
+    except RayServeException:
+        return False
+    return True
 
 
 class _Guard:

@@ -84,8 +84,13 @@ def _start(application: serve.Application, host: str, port: int) -> None:
 def _wait(stop: threading.Event) -> int:
     while not stop.wait(POLL_S):
         gateway = serve.status().applications.get(GATEWAY_APP)
-        if gateway is not None and gateway.status == ApplicationStatus.DEPLOY_FAILED:
+        if gateway is None:
+            continue
+        if gateway.status == ApplicationStatus.DEPLOY_FAILED:
             return _fail(f"the gateway could not be started: {gateway.message}")
+        if gateway.status == ApplicationStatus.RUNNING:
+            # From here on Serve looks after it; to go on asking would cost all that runs here a part of a core.
+            stop.wait()
     return 0
 
 

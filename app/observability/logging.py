@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.msgspec import MsgspecFormatter
 
 FORMAT = "{asctime}{levelname}{name}{message}"
 RENAMED = {"asctime": "time", "levelname": "level", "name": "logger"}
@@ -17,7 +17,7 @@ def configure_logging() -> None:
     if logger.handlers:
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(FORMAT, style="{", rename_fields=RENAMED, timestamp=False))
+    handler.setFormatter(MsgspecFormatter(FORMAT, style="{", rename_fields=RENAMED, timestamp=False))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -13,20 +13,29 @@ from app.schemas.json_body import parse_json_object
 from app.services import Services
 
 
-async def services_of(request: Request) -> Services:
-    """The services of this process. Async, since FastAPI sends plain functions through a thread."""
+def services_of(request: Request) -> Services:
+    """The services of this process.
+
+    What every request to a model goes through asks for them here: FastAPI resolves a dependency anew at each place that
+    names it.
+    """
     return request.app.state.services
 
 
-ServicesDep = Annotated[Services, Depends(services_of)]
+async def _services(request: Request) -> Services:
+    # Async, since FastAPI sends plain functions through a thread.
+    return services_of(request)
 
 
-def requires(scope: Scope) -> Callable[[Request, Services], Awaitable[Principal]]:
+ServicesDep = Annotated[Services, Depends(_services)]
+
+
+def requires(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
     """A dependency that lets callers with ``scope`` in and says who they are."""
 
-    async def principal(request: Request, services: ServicesDep) -> Principal:
+    async def principal(request: Request) -> Principal:
         address = request.client.host if request.client else "unknown"
-        caller = await services.authenticator.principal(credential_of(request), address)
+        caller = await services_of(request).authenticator.principal(credential_of(request), address)
         request.state.subject = caller.subject
         if scope not in caller.scopes:
             raise PermissionDenied(f"This API key may not do this: it lacks the permission {scope!r}.")

@@ -60,15 +60,25 @@ class Relay(Response):
         Raises:
             ApiError: The work failed before anything was sent.
         """
-        work = asyncio.create_task(self._run(send))
+        work = asyncio.current_task()
+        assert work is not None
+        over = False
+
+        def leave(_: asyncio.Task[None]) -> None:
+            if not over:
+                work.cancel()
+
         gone = asyncio.create_task(_disconnected(receive))
+        gone.add_done_callback(leave)
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            await self._run(send)
+        except asyncio.CancelledError:
+            # Only our own cancellation ends here; another is how Serve's proxy, for one, says that the client left.
+            if not gone.done() or work.uncancel():
+                raise
         finally:
-            # Also when this very task is cancelled, which is how Serve tells us that the client left.
-            await _end(work, gone)
+            over = True
+            gone.cancel()
 
     async def _run(self, send: Send) -> None:
         try:

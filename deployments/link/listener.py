@@ -48,12 +48,14 @@ class Listener:
         app: The engine's application.
         replica: The replica's actor id, in hex.
         host: The address to listen on: the node's own.
+        places: How many requests it takes at once.
     """
 
-    def __init__(self, app: ASGIApp, replica: str, host: str) -> None:
+    def __init__(self, app: ASGIApp, replica: str, host: str, places: int) -> None:
         self._app = app
         self._replica = replica
         self._host = host
+        self._places = places
         self._grants = Grants()
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
@@ -67,6 +69,11 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Link(self._app, self._grants, self._links), self._host, 0)
 
+    async def drain(self) -> None:
+        """Wait until no call is under way: one may run on trust, of which Serve does not know."""
+        while tasks := [call.task for link in self._links for call in link.calls.values()]:
+            await asyncio.wait(tasks)
+
     async def stop(self) -> None:
         """Close the door and every link; their calls end."""
         if self._server is not None:
@@ -79,7 +86,8 @@ class Listener:
         assert self._server is not None, "start() comes first"
         port: int = self._server.sockets[0].getsockname()[1]
         grant = self._grants.new()
-        return Ticket(self._replica, self._host, port, grant.token), grant
+        room = max(0, self._places - len(self._grants))
+        return Ticket(self._replica, self._host, port, room, grant.token), grant
 
     def end(self, grant: Grant) -> None:
         """A lease is over."""
@@ -94,7 +102,7 @@ class _Link(asyncio.Protocol):
         self._grants = grants
         self._links = links
         self._mine: dict[str, Grant] = {}
-        self._calls: dict[int, _Call] = {}
+        self.calls: dict[int, _Call] = {}
         self._http: h11.Connection | None = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
         self._decoder = Decoder()
         self._out = Outbox()
@@ -113,7 +121,7 @@ class _Link(asyncio.Protocol):
         if self._timeout is not None:
             self._timeout.cancel()
         self.writable.set()
-        for call in list(self._calls.values()):
+        for call in list(self.calls.values()):
             call.cancel()
         for grant in self._mine.values():
             self._grants.end(grant)
@@ -141,11 +149,11 @@ class _Link(asyncio.Protocol):
 
     def done(self, stream: int) -> None:
         """A call has ended."""
-        self._calls.pop(stream, None)
+        self.calls.pop(stream, None)
 
     async def aclose(self) -> None:
         """End all calls and hang up."""
-        calls = list(self._calls.values())
+        calls = list(self.calls.values())
         for call in calls:
             call.cancel()
         await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
@@ -188,14 +196,14 @@ class _Link(asyncio.Protocol):
     def _take(self, kind: int, stream: int, payload: bytes) -> None:
         if kind == Kind.REQUEST:
             request = msgspec.msgpack.decode(payload, type=Request)
-            if stream in self._calls:
+            if stream in self.calls:
                 raise WireError(f"stream {stream} is taken")
-            self._calls[stream] = _Call(self, stream, self._app, request)
+            self.calls[stream] = _Call(self, stream, self._app, request)
         elif kind == Kind.TAKEN:
-            if (call := self._calls.get(stream)) is not None:
+            if (call := self.calls.get(stream)) is not None:
                 call.taken(COUNT.unpack(payload)[0])
         elif kind == Kind.CANCEL:
-            if (call := self._calls.get(stream)) is not None:
+            if (call := self.calls.get(stream)) is not None:
                 call.cancel()
         elif kind == Kind.ADOPT:
             token = payload.decode("ascii")

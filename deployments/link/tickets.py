@@ -18,12 +18,14 @@ class Ticket:
         replica: The replica's actor id, in hex.
         host: The listener's address.
         port: And its port.
+        room: How many more requests the replica could take at that moment.
         token: Good for one link, or for one lease on a link that is open already.
     """
 
     replica: str
     host: str
     port: int
+    room: int
     token: str = field(repr=False)
 
 
@@ -61,6 +63,9 @@ class Grants:
             return None
         grant.redeemed = True
         return grant
+
+    def __len__(self) -> int:
+        return len(self._grants)
 
     def end(self, grant: Grant) -> None:
         """The lease is over."""

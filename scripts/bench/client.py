@@ -3,7 +3,8 @@
     python -m scripts.bench.client < job.json > result.json
 
 While the clock runs it does nothing per read but parse HTTP framing (in C) and keep the bytes with their time: no JSON,
-no search. The connections stand before the clock starts.
+no search. The connections stand before the clock starts. It is open: when a request is due does not depend on how
+the ones before were answered, unless a job says that it should.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Job:
     Attributes:
         path: The route.
         bodies: One JSON body for each caller; all callers work at once, each on a connection of its own.
-        requests: How many requests each caller makes, one after the other.
+        requests: How many requests each caller makes.
+        every_s: Seconds from one request to the next, over all callers in turn. A request whose caller is still busy
+            leaves late and is timed from when it was due. None: every caller asks again as soon as it is answered.
         expected_tokens: What the server's own usage has to say, or the request has failed.
         timeout_s: How long the whole job may take.
     """
@@ -44,6 +47,7 @@ class Job:
     requests: int
     expected_tokens: int
     timeout_s: float
+    every_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -51,7 +55,7 @@ class Request:
     """One request as its caller saw it. Times are seconds on the system's monotonic clock.
 
     Attributes:
-        sent: When its bytes were handed to the socket.
+        sent: When it was due; where nothing says when, when its bytes were handed to the socket.
         first: When the first token was there (of a whole answer: its first byte).
         last: When its last byte was there.
         tokens: Generated tokens, by the server's own usage.
@@ -164,11 +168,10 @@ async def run(job: Job) -> Result:
     """
     async with asyncio.timeout(CONNECT_S):
         callers = await asyncio.gather(*[_connect(job) for _ in job.bodies])
+    start = time.monotonic()
     deadline = asyncio.get_running_loop().time() + job.timeout_s
     cpu = time.process_time()
-    seen = await asyncio.gather(
-        *[_ask(caller, job, body, deadline) for caller, body in zip(callers, job.bodies, strict=True)]
-    )
+    seen = await asyncio.gather(*[_ask(caller, job, index, start, deadline) for index, caller in enumerate(callers)])
     cpu = time.process_time() - cpu
     for caller in callers:
         caller.close()
@@ -189,16 +192,21 @@ async def _connect(job: Job) -> Caller:
     return caller
 
 
-async def _ask(caller: Caller, job: Job, body: str, deadline: float) -> list[_Raw]:
-    request = _request(job, body.encode())
+async def _ask(caller: Caller, job: Job, index: int, start: float, deadline: float) -> list[_Raw]:
+    request = _request(job, job.bodies[index].encode())
     seen: list[_Raw] = []
-    for _ in range(job.requests):
+    for number in range(job.requests):
+        due: float | None = None
+        if job.every_s is not None:
+            due = start + (number * len(job.bodies) + index) * job.every_s
+            await asyncio.sleep(due - time.monotonic())
         sent = caller.send(request)
         try:
             async with asyncio.timeout_at(deadline):
                 error = await caller.over
         except TimeoutError:
             error = f"not over after {job.timeout_s:g} s"
+        sent = sent if due is None else due
         seen.append(_Raw(sent, caller.last if error is None else time.monotonic(), caller.status, caller.reads, error))
         if error is not None:
             break

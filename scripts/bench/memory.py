@@ -1,4 +1,4 @@
-"""What every process of a server holds in memory, idle and after the load, and what it uses of a core while idle."""
+"""What every process of a server holds in memory: idle, under load and after it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One process, or a sum of them, at both moments; None where it was not there.
+    """One process, or a sum of them, at three moments; None where it was not there.
 
     Attributes:
         idle_cpu: Share of a core that it uses while nobody asks anything.
+        loaded: The most that was seen under load.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Row:
     idle_cpu: float
     idle: Footprint | None
     loaded: Footprint | None
+    after: Footprint | None
 
 
 def footprints(processes: Iterable[psutil.Process]) -> list[Footprint]:
@@ -52,19 +54,32 @@ def footprints(processes: Iterable[psutil.Process]) -> list[Footprint]:
     return found
 
 
-def rows(idle: Sequence[Footprint], loaded: Sequence[Footprint], idle_cpu: Mapping[int, float]) -> list[Row]:
-    """Both moments side by side, the largest first, and their sum at the end.
+def largest(looks: Iterable[Sequence[Footprint]]) -> list[Footprint]:
+    """The most that each process held, of several looks at all of them."""
+    most: dict[int, Footprint] = {}
+    for look in looks:
+        for each in look:
+            if each.pid not in most or each.rss > most[each.pid].rss:
+                most[each.pid] = each
+    return list(most.values())
+
+
+def rows(
+    idle: Sequence[Footprint], loaded: Sequence[Footprint], after: Sequence[Footprint], idle_cpu: Mapping[int, float]
+) -> list[Row]:
+    """The moments side by side, the largest process first, and their sum at the end.
 
     Args:
         idle_cpu: Share of a core by process id.
     """
-    before, after = {each.pid: each for each in idle}, {each.pid: each for each in loaded}
+    moments = [{each.pid: each for each in moment} for moment in (idle, loaded, after)]
+    known = moments[0] | moments[1] | moments[2]
     found = [
-        Row(either.name, pid, idle_cpu.get(pid, 0.0), before.get(pid), after.get(pid))
-        for pid, either in (before | after).items()
+        Row(each.name, pid, idle_cpu.get(pid, 0.0), *[moment.get(pid) for moment in moments])
+        for pid, each in known.items()
     ]
-    found.sort(key=lambda row: -max(each.rss for each in (row.idle, row.loaded) if each is not None))
-    return [*found, Row("sum", None, sum(idle_cpu.values()), _sum(idle), _sum(loaded))]
+    found.sort(key=lambda row: -max(each.rss for each in (row.idle, row.loaded, row.after) if each is not None))
+    return [*found, Row("sum", None, sum(idle_cpu.values()), *map(_sum, (idle, loaded, after)))]
 
 
 def _sum(parts: Sequence[Footprint]) -> Footprint:

@@ -32,11 +32,14 @@ class BenchModel:
         spec: Its ``source`` is a local folder.
         max_tokens: Length of an answer that keeps a round at a few seconds.
         requests: Whole answers, over all callers, that do the same.
+        spread_s: Seconds over which the starts of streams are spread, as those of real callers are; a crowd that comes
+            at once measures the engine's queue.
     """
 
     spec: ModelSpec
     max_tokens: int
     requests: int = 320
+    spread_s: float = 0.0
 
 
 def tiny(folder: Path, streams: int, threads: int | None) -> BenchModel:
@@ -85,7 +88,7 @@ def paced(folder: Path, streams: int, threads: int | None) -> BenchModel:
         "engine_args": {"ttft_s": 0.02, "tokens_per_s": 100, "max_model_len": CONTEXT, "max_num_seqs": 1024},
         "resources": {"num_cpus": 0.5, "env": {}},
     }
-    return BenchModel(_spec(spec, streams, threads), 300, 640)
+    return BenchModel(_spec(spec, streams, threads), 300, 640, spread_s=1.0)
 
 
 MODELS: dict[str, Callable[[Path, int, int | None], BenchModel]] = {"tiny": tiny, "smollm2": smollm2, "paced": paced}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import psutil
 
 ENGINE = "engine"
+GATEWAY = "gateway"
 CONTROL = "control"
 
 ROLES: tuple[tuple[str, str, str], ...] = (
@@ -16,9 +17,11 @@ ROLES: tuple[tuple[str, str, str], ...] = (
     (r"VLLM::Engine|VLLM_Engine", "vLLM engine core", ENGINE),
     (r"VLLM::(CPU)?Worker|VLLM_Worker|VLLM::", "vLLM worker", ENGINE),
     (r"vllm\.entrypoints\.openai\.api_server", "vLLM API server", "front"),
-    (r"^ray::(Serve)?Replica:gateway:Gateway", "gateway", "gateway"),
+    (r"^ray::(Serve)?Replica:gateway:Gateway", GATEWAY, "gateway"),
     (r"^ray::(Serve)?Replica:model-", "model replica", "replica"),
-    (r"^ray::ProxyActor|^ray::HAProxy|haproxy", "Serve proxy", "proxy"),
+    (r"^ray::ProxyActor", "Serve proxy", "proxy"),
+    (r"^ray::HAProxy", "HAProxy's manager", "proxy"),
+    (r"haproxy", "HAProxy", "proxy"),
     (r"^ray::ServeController", "Serve controller", CONTROL),
     (r"^ray::(Serve)?Replica:gateway:ModelManager", "model manager", CONTROL),
     (r"^ray::(Serve)?Replica:gateway:EmbeddedDatabase", "database keeper", CONTROL),
@@ -37,8 +40,10 @@ ROLES: tuple[tuple[str, str, str], ...] = (
     (r"resource_tracker", "Python resource tracker", CONTROL),
 )
 
+PARTS = {name: part for _, name, part in ROLES}
+
 Cpu = Mapping[int, tuple[str, float]]
-"""By process id: the part it belongs to, and the processor time it has used, in seconds."""
+"""By process id: its name, and the processor time it has used, in seconds."""
 
 
 def role(command: str) -> tuple[str, str]:
@@ -64,14 +69,14 @@ def cpu(processes: Iterable[psutil.Process]) -> Cpu:
     for process in processes:
         try:
             times = process.cpu_times()
-            used[process.pid] = (role(command_of(process))[1], times.user + times.system)
+            used[process.pid] = (role(command_of(process))[0], times.user + times.system)
         except psutil.Error:
             continue
     return used
 
 
 def spent(before: Cpu, after: Cpu) -> dict[str, float]:
-    """Processor seconds between two looks, by part. What ended in between is lost; what began counts whole."""
+    """Processor seconds between two looks, by name. What ended in between is lost; what began counts whole."""
     total: defaultdict[str, float] = defaultdict(float)
     for pid, seconds in spent_by_process(before, after).items():
         total[after[pid][0]] += seconds
@@ -80,4 +85,12 @@ def spent(before: Cpu, after: Cpu) -> dict[str, float]:
 
 def spent_by_process(before: Cpu, after: Cpu) -> dict[int, float]:
     """The same by process id."""
-    return {pid: seconds - before.get(pid, (part, 0.0))[1] for pid, (part, seconds) in after.items()}
+    return {pid: seconds - before.get(pid, (name, 0.0))[1] for pid, (name, seconds) in after.items()}
+
+
+def by_part(names: Mapping[str, float]) -> dict[str, float]:
+    """What is known by the names of processes, summed by the parts that they belong to."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for name, value in names.items():
+        total[PARTS.get(name, CONTROL)] += value
+    return dict(total)

@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from scripts.bench.memory import Footprint, Row
-from scripts.bench.stats import Spread
-from scripts.bench.summary import Figures, Level
+from scripts.bench import tables
+from scripts.bench.memory import Row
+from scripts.bench.soak import Look
+from scripts.bench.summary import Kind, Level
+from scripts.bench.tables import Column
 
-MIB = 1024**2
+TOKENS = (
+    Column("rate", "tokens/s", 0),
+    Column("wait_p50", "TTFT p50 ms"),
+    Column("wait_p99", "TTFT p99 ms"),
+    Column("gap_p50", "ITL p50 ms", ratio=False),
+    Column("gap_p99", "ITL p99 ms"),
+)
+OFFERED = (
+    Column("delivered", "% of offered tokens delivered", ratio=False, scale=100),
+    Column("late", "% of frames late", ratio=False, scale=100),
+)
+ANSWERS = (
+    Column("rate", "requests/s"),
+    Column("wait_p50", "answered p50 ms"),
+    Column("wait_p99", "answered p99 ms"),
+)
+COSTS = (
+    Column("all_us", "all", 0),
+    Column("engine_us", "engine", 0, ratio=False),
+    Column("serving_us", "not engine", 0),
+    Column("client_us", "client", 0, ratio=False),
+)
+ABOUT_STREAMS = (
+    "TTFT: from the moment a request was due to its first token. ITL: between one frame of a stream and the next. "
+    "Values are medians of rounds (in brackets, the lowest and the highest round); ratios, of those medians to the "
+    "first server's (in brackets, within a round)."
+)
+ABOUT_OFFERED = (
+    "The engine owes each token at a fixed moment, counted from when its request was due. Delivered: the tokens that "
+    "were there one token's interval after their stream's last one was due. Late: the frames that came more than one "
+    "interval after they were due themselves."
+)
+ABOUT_COSTS = (
+    "Processor time, microseconds per token or request, beyond what a process uses while idle. Engine: processes that "
+    "are nothing else; the scripted engine lives in the replica. Client: this benchmark's own, on the same cores."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +61,7 @@ class Report:
         start_s: Seconds from each server's start to its readiness.
         memory: What the processes of each server hold, and use while idle.
         errors: Why requests failed, or nothing.
+        soak: How much a gateway holds after how many requests, by server, if that was looked at.
     """
 
     setting: Mapping[str, str]
@@ -34,6 +72,7 @@ class Report:
     levels: Sequence[Level]
     memory: Mapping[str, Sequence[Row]]
     errors: Sequence[str]
+    soak: Mapping[str, Sequence[Look]] = field(default_factory=dict[str, "Sequence[Look]"])
 
     def save(self, path: Path) -> None:
         """Write ``path``, and JSON beside it."""
@@ -45,19 +84,17 @@ class Report:
         sections = [
             "# Manta beside the bare engine",
             "Same machine, same engine arguments, same requests; the servers take turns.",
-            _pairs({**self.setting, **self.machine, **self.versions}),
-            "## Streams",
-            _streams([level for level in self.levels if level.kind == "streams"]),
-            "TTFT: from the request's first byte out to the first token in. Gap: between one frame of a stream and the "
-            "next. CPU: processor time of all processes of a server, per token. Ratio: of the medians (in brackets, "
-            "the lowest and the highest of the rounds).",
-            "## Whole answers of two tokens",
-            _unary([level for level in self.levels if level.kind == "unary"]),
+            tables.pairs({**self.setting, **self.machine, **self.versions}),
+            *self._streams(),
+            *self._answers("unary", "Whole answers of two tokens, as many as can be had", "callers"),
+            *self._answers("rated", "Whole answers of two tokens, at a given rate", "requests/s asked"),
+            *self._soaked(),
             "## Processes (memory in MiB)",
-            "RSS counts shared pages in every process, PSS splits them among those who share them.",
-            *[part for name, rows in self.memory.items() for part in (f"### {name}", _memory(rows))],
+            "RSS counts shared pages in every process, PSS splits them among those who share them. Under load: the "
+            "most that was seen at the highest number of streams.",
+            *[part for name, rows in self.memory.items() for part in (f"### {name}", tables.of_memory(rows))],
             "## Starts",
-            _table(
+            tables.table(
                 ("server", "ready after s", "command"),
                 [(name, f"{start_s:.1f}", f"`{self.commands[name]}`") for name, start_s in self.start_s.items()],
             ),
@@ -66,72 +103,37 @@ class Report:
         ]
         return "\n\n".join(sections) + "\n"
 
+    def _streams(self) -> list[str]:
+        levels = self._of("streams")
+        if not levels:
+            return []
+        sections = ["## Streams", tables.of_levels(levels, "streams", TOKENS), ABOUT_STREAMS]
+        if any("late" in each.values for level in levels for each in level.figures):
+            sections += [tables.of_levels(levels, "streams", OFFERED), ABOUT_OFFERED]
+        return [*sections, _costs(levels, "streams"), ABOUT_COSTS]
 
-def _streams(levels: Iterable[Level]) -> str:
-    head = ("streams", "server", "tokens/s", "ratio", "TTFT p50 ms", "TTFT p99 ms", "gap p50 ms", "gap p99 ms")
-    cpu = ("engine CPU us", "serving CPU us", "of it", "client CPU us", "failed")
-    rows = [
-        (
-            *_rates(level, index, each),
-            *[f"{value:.1f}" for value in (*each.first_ms, *(each.gap_ms or ()))],
-            *_costs(each),
-        )
-        for level in levels
-        for index, each in enumerate(level.figures)
-    ]
-    return _table((*head, *cpu), rows)
+    def _answers(self, kind: Kind, title: str, what: str) -> list[str]:
+        levels = self._of(kind)
+        if not levels:
+            return []
+        return [f"## {title}", tables.of_levels(levels, what, ANSWERS), _costs(levels, what)]
 
+    def _soaked(self) -> list[str]:
+        if not self.soak:
+            return []
+        lines = [
+            (name, str(look.requests), f"{look.rate:.0f}", tables.mib(look.rss), tables.mib(look.pss))
+            for name, looks in self.soak.items()
+            for look in looks
+        ]
+        head = ("server", "requests so far", "requests/s", "gateway RSS MiB", "gateway PSS MiB")
+        return ["## The gateway's memory", tables.table(head, lines)]
 
-def _unary(levels: Iterable[Level]) -> str:
-    head = ("callers", "server", "requests/s", "ratio", "answered p50 ms", "answered p99 ms")
-    cpu = ("engine CPU us", "serving CPU us", "of it", "client CPU us", "failed")
-    rows = [
-        (*_rates(level, index, each), *[f"{value:.1f}" for value in each.first_ms], *_costs(each))
-        for level in levels
-        for index, each in enumerate(level.figures)
-    ]
-    return _table((*head, *cpu), rows)
-
-
-def _rates(level: Level, index: int, each: Figures) -> tuple[str, ...]:
-    ratio = _spread(level.against[index - 1], 2) if index else ""
-    return str(level.level), each.server, _spread(each.rate, 0 if each.rate.median >= 100 else 1), ratio
+    def _of(self, kind: Kind) -> list[Level]:
+        return [level for level in self.levels if level.kind == kind]
 
 
-def _costs(each: Figures) -> tuple[str, ...]:
-    parts = ", ".join(f"{part} {us:.0f}" for part, us in each.serving_us.items() if us >= 0.5)
-    return f"{each.engine_us:.0f}", f"{each.serving_total_us:.0f}", parts, f"{each.client_us:.0f}", str(each.failed)
-
-
-def _memory(rows: Sequence[Row]) -> str:
-    head = ("process", "pid", "RSS idle", "RSS after load", "PSS idle", "PSS after load", "% of a core while idle")
-    return _table(
-        head,
-        [
-            (
-                row.name,
-                str(row.pid or ""),
-                *[_mib(each and each.rss) for each in (row.idle, row.loaded)],
-                *[_mib(each and each.pss) for each in (row.idle, row.loaded)],
-                f"{row.idle_cpu * 100:.1f}",
-            )
-            for row in rows
-        ],
-    )
-
-
-def _mib(size: int | Footprint | None) -> str:
-    return f"{size / MIB:.0f}" if isinstance(size, int) else "-"
-
-
-def _spread(spread: Spread, digits: int) -> str:
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}..{spread.high:.{digits}f})"
-
-
-def _pairs(values: Mapping[str, str]) -> str:
-    return _table(("", ""), list(values.items()))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+def _costs(levels: Sequence[Level], what: str) -> str:
+    apart = any(each.values["engine_us"].spread.high for level in levels for each in level.figures)
+    columns = [column for column in COSTS if apart or column.name not in ("engine_us", "serving_us")]
+    return tables.of_levels(levels, what, columns, "each process")

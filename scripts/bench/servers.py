@@ -1,7 +1,8 @@
-"""The two servers that are compared: started as their users start them, with the same engine behind them."""
+"""The servers that are compared: started as their users start them, with the same engine behind them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -49,18 +50,19 @@ class Server(ABC):
 
     Args:
         spec: The model.
-        folder: For what it writes while it runs.
+        folder: For what it writes while it runs; its own.
         log: Where its output goes.
     """
 
     name: str
 
     def __init__(self, spec: ModelSpec, folder: Path, log: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.start_s = 0.0
         self._spec = spec
         self._folder = folder
-        self._log = log
+        self.log = log
         self._run_id = f"bench-{secrets.token_hex(6)}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -94,7 +96,7 @@ class Server(ABC):
         """
         started = time.monotonic()
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("MANTA_", "MONGODB_"))}
-        with self._log.open("wb") as output:
+        with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 self.command,
                 cwd=ROOT,
@@ -122,10 +124,23 @@ class Server(ABC):
         """All that belongs to it, however far down."""
         return members(self._run_id)
 
+    def pause(self) -> None:
+        """Keep it from running at all, for a moment: it must not take from the others what it uses at rest."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
+
+    def resume(self) -> None:
+        """Let it run on."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+
     def stop(self) -> None:
         """Stop it, and whatever it leaves behind."""
         if self._process is None:
             return
+        self.resume()
         self._process.terminate()
         try:
             self._process.wait(STOP_S)
@@ -148,8 +163,8 @@ class Server(ABC):
             return None
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return "\n".join([*lines[-LOG_LINES:], f"More in {self._log}"])
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([*lines[-LOG_LINES:], f"More in {self.log}"])
 
 
 class BareServer(Server):
@@ -196,6 +211,7 @@ class MantaServer(Server):
     """All of Manta, in a Ray cluster of its own, with its key check on."""
 
     name = "Manta"
+    data_path = "link"
 
     @property
     def command(self) -> list[str]:
@@ -211,6 +227,7 @@ class MantaServer(Server):
             "MANTA_WEIGHTS_DIR": str(ROOT / ".manta" / "weights"),
             "MANTA_MODELS": str(self._model_file()),
             "MANTA_ANONYMOUS_INFERENCE": "false",
+            "MANTA_DATA_PATH": self.data_path,
         }
 
     def waits_for(self) -> str | None:
@@ -233,6 +250,13 @@ class MantaServer(Server):
     @property
     def _key_file(self) -> Path:
         return self._state / "api-key"
+
+
+class HandleServer(MantaServer):
+    """The same Manta, whose bytes take the way that Serve has for them."""
+
+    name = "by handle"
+    data_path = "handle"
 
 
 def flags(arguments: dict[str, Any]) -> list[str]:

@@ -124,7 +124,7 @@ async def model() -> AsyncIterator[Callable[[Behaviour], Awaitable[Model]]]:
     made: list[Model] = []
 
     async def start_model(behaviour: Behaviour) -> Model:
-        listener = Listener(behaviour, REPLICA, "127.0.0.1")
+        listener = Listener(behaviour, REPLICA, "127.0.0.1", 1)
         await listener.start()
         made.append(model := Model(listener))
         return model
@@ -244,7 +244,7 @@ async def test_a_caller_that_leaves_gives_its_lease_back(model: Make):
 
 async def test_where_there_is_no_way_to_the_listener_the_handle_carries_the_bytes(model: Make):
     there = await model(hello)
-    there.there = Ticket("b" * 32, "127.0.0.1", free_port(), "token")
+    there.there = Ticket("b" * 32, "127.0.0.1", free_port(), 0, "token")
     response = await there.path().attempt(SPEC, request(), soon())
     assert await text_of(response) == b"by handle"
 

@@ -40,6 +40,17 @@ async def test_a_client_does_not_steer_serve(name: str):
     assert proxy.seen["authorization"] == "Bearer x"
 
 
+@pytest.mark.parametrize(("in_replica", "unwatched"), [(True, "?1"), (False, None)])
+async def test_serve_watches_for_a_client_that_leaves_only_where_nobody_else_does(
+    in_replica: bool, unwatched: str | None
+):
+    proxy = Proxy(200, "text/plain")
+    transport = httpx.ASGITransport(ProxyGuardMiddleware(proxy, in_replica=in_replica))
+    async with httpx.AsyncClient(transport=transport, base_url="http://manta") as client:
+        await client.get("/x", headers={"x-request-disconnect-disabled": "?0"})
+    assert proxy.seen.get("x-request-disconnect-disabled") == unwatched
+
+
 async def test_an_answer_passes_as_it_is():
     response = await get(Proxy(200, "text/event-stream", b"data: 1\n\n", b"data: 2\n\n"))
     assert (response.status_code, response.text) == (200, "data: 1\n\ndata: 2\n\n")

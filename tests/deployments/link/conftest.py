@@ -45,7 +45,7 @@ class Replica:
     links: list[Link] = field(default_factory=list[Link])
 
     def __post_init__(self) -> None:
-        self.listener = Listener(self._app, REPLICA, "127.0.0.1")
+        self.listener = Listener(self._app, REPLICA, "127.0.0.1", 64)
 
     def ticket(self) -> tuple[Ticket, Grant]:
         return self.listener.grant()

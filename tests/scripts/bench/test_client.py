@@ -118,6 +118,21 @@ async def test_each_caller_asks_as_often_as_told_on_one_connection():
     assert result.tokens == 60
 
 
+async def test_when_a_request_is_due_does_not_depend_on_the_answers_before_it():
+    async def slow(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        await whole('{"usage":{"completion_tokens":3}}')(writer)
+
+    async with server(slow) as (port, _):
+        result = await client.run(job(port, callers=2, requests=3, every_s=0.01))
+    assert result.errors == []
+    due = sorted(each.sent for each in result.requests)
+    assert [at - due[0] for at in due] == pytest.approx([0, 0.01, 0.02, 0.03, 0.04, 0.05])
+    # The last of each caller waited for two answers of a tenth of a second, and then for its own.
+    waited = sorted(each.last - each.sent for each in result.requests)
+    assert min(waited[-2:]) > 0.25
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

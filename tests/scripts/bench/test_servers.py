@@ -9,7 +9,7 @@ import yaml
 
 from app.domain.model_spec import ModelSpec
 from app.services.model_files import load_models
-from scripts.bench.servers import BareServer, BenchError, MantaServer, Server, flags
+from scripts.bench.servers import BareServer, BenchError, HandleServer, MantaServer, Server, flags
 
 SPEC = ModelSpec(id="tiny", source="/models/tiny", engine_args={"max_model_len": 64, "dtype": "float32"})
 
@@ -28,7 +28,7 @@ class Sleeper(Server):
         return {}
 
     def waits_for(self) -> str | None:
-        return None if "up" in self._log.read_text() else "not up"
+        return None if "up" in self.log.read_text() else "not up"
 
 
 def test_engine_arguments_become_flags():
@@ -54,6 +54,13 @@ def test_manta_checks_keys_and_sees_no_setting_of_the_callers(tmp_path: Path):
     (tmp_path / "state" / "api-key").write_text("sk-x\n")
     assert manta.headers == {"authorization": "Bearer sk-x"}
     assert yaml.safe_load((tmp_path / "model.yaml").read_text())["id"] == "tiny"
+
+
+def test_the_two_mantas_differ_by_what_carries_their_bytes(tmp_path: Path):
+    link, handle = (kind(SPEC, tmp_path, tmp_path / "log").environment() for kind in (MantaServer, HandleServer))
+    assert link.pop("MANTA_DATA_PATH") == "link"
+    assert handle.pop("MANTA_DATA_PATH") == "handle"
+    assert link == handle
 
 
 def test_stopping_a_server_ends_its_children_too(tmp_path: Path):
