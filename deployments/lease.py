@@ -264,8 +264,10 @@ class LeasePool:
             if lease not in kept:
                 lease.end()
         self._idle = kept
-        again = asyncio.get_running_loop().call_later(LINGER_S / 2, self._sweep_idle) if kept else None
-        self._sweep = again
+        self._sweep = None
+        if kept:
+            rest = min(lease.idle_since for lease in kept) - oldest
+            self._sweep = asyncio.get_running_loop().call_later(rest, self._sweep_idle)
 
 
 def _decrement(counter: Counter[str], key: str) -> None:

@@ -14,7 +14,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
+from random import SystemRandom
 
 from deployments import front
 
@@ -33,6 +35,8 @@ HERE = {
 PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
 """Of which several runs on a machine cannot all have the default."""
 
+LATER = range(20_000, 30_000)
+"""Below the ports that the system gives to whoever asks for any: Ray's processes would have one before HAProxy does."""
 
 SHORT = "/tmp"  # noqa: S108 - a folder with a name of its own is made there
 """Where sockets can be: their paths may have a hundred characters, and TMPDIR's may be long."""
@@ -78,14 +82,16 @@ def _of_this_run(folder: Path) -> Mapping[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    return list(islice(filter(_is_free, SystemRandom().sample(LATER, len(LATER))), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 if __name__ == "__main__":

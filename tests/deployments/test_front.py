@@ -107,26 +107,44 @@ def test_its_admin_socket_is_its_owners(haproxy: Front):
     assert stat.S_IMODE((haproxy.folder / "admin.sock").stat().st_mode) == 0o600
 
 
-def test_a_client_that_never_ends_its_headers_is_told_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n",
+    ],
+    ids=["headers", "body"],
+)
+def test_a_client_that_never_ends_its_request_is_told_and_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+):
     monkeypatch.setattr(front, "HEADERS_S", 1)
     port = free_port()
     path = serves_configuration(tmp_path, "127.0.0.1", port, free_port())
     path.write_text(amended(path.read_text(), error_files(tmp_path)))
-    binary = front.real_haproxy()
-    with subprocess.Popen([binary, "-db", "-f", str(path)], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([front.real_haproxy(), "-db", "-f", str(path)], stderr=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + PATIENCE_S
             while not _listens(port):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as slow:
-                slow.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-                answer = b""
-                while more := slow.recv(4096):
-                    answer += more
+            answer = _dribbled(port, begun, deadline)
         finally:
             process.terminate()
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def _dribbled(port: int, begun: bytes, deadline: float) -> bytes:
+    """The answer to a request that comes a byte at a time, and never to its end."""
+    with socket.create_connection(("127.0.0.1", port), timeout=0.1) as slow:
+        slow.sendall(begun)
+        while time.monotonic() < deadline:
+            try:
+                if answer := slow.recv(4096):
+                    return answer
+            except TimeoutError:
+                slow.sendall(b"x")
+    return b""
 
 
 @pytest.mark.parametrize("size", [100, 30_000, 200_000])

@@ -12,6 +12,8 @@ from deployments.engines import vllm_frames
 from deployments.engines.vllm import VllmEngine
 from deployments.engines.vllm_app import CALL, Call
 from deployments.engines.vllm_frames import Feed, Template
+from tests.contract.calls import post
+from tests.support.same_bytes import shape_of
 
 vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
 
@@ -170,20 +172,67 @@ async def test_a_generation_that_breaks_is_told_the_same(handlers: Any, so_far: 
     assert own == await chat(handlers, results(), {}, own=False, fails=True)
 
 
-async def test_most_of_a_plain_chat_comes_from_a_template(handlers: Any, monkeypatch: pytest.MonkeyPatch):
-    written: list[str] = []
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that were put into templates."""
+    texts: list[str] = []
     event = Template.event
 
     def counted(template: Template, text: str) -> bytes:
-        written.append(text)
+        texts.append(text)
         return event(template, text)
 
     monkeypatch.setattr(vllm_frames.Template, "event", counted)
+    return texts
+
+
+async def test_most_of_a_plain_chat_comes_from_a_template(handlers: Any, written: list[str]):
     await chat(handlers, made("words"), {}, own=True)
     assert written == WORDS
     written.clear()
     await chat(handlers, made("words"), {"tools": [TOOL]}, own=True)
     assert not written
+
+
+ASKED: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "usage at the end": {"stream_options": {"include_usage": True}},
+    "hot, so that most bytes are no characters": {"temperature": 2, "seed": 1, "max_tokens": 200},
+    "a forced emoji": {"structured_outputs": {"choice": ['🦈汉字 "quoted"']}, "max_tokens": 40},
+    "a stop string": {"stop": ["a", "e"], "temperature": 2, "seed": 2},
+    "a biased token": {"logit_bias": {"100": 50, "200": 49}, "temperature": 1, "seed": 3},
+    "one token": {"max_tokens": 1},
+    "special tokens": {"skip_special_tokens": False, "ignore_eos": True},
+    "stop tokens": {"stop_token_ids": list(range(0, 370, 7)), "temperature": 2, "seed": 4},
+    "what it refuses": {"stop_token_ids": [9999]},
+}
+PROMPTS = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Say 🦈 and 汉字."}]},
+    "/v1/completions": {"prompt": "Say 🦈 and 汉字."},
+}
+
+
+@pytest.mark.parametrize("path", PROMPTS)
+@pytest.mark.parametrize("name", ASKED)
+async def test_what_the_engine_says_is_written_the_same(
+    engine: VllmEngine, handlers: Any, written: list[str], monkeypatch: pytest.MonkeyPatch, path: str, name: str
+):
+    """The same request to the running engine, with templates and without."""
+    body = {"model": "tiny", "stream": True, "max_tokens": 60, "temperature": 0, **PROMPTS[path], **ASKED[name]}
+    plain = await post(engine.app(), path, body)
+    assert written or name in ("one token", "what it refuses")
+    written.clear()
+    chats, completions = handlers.openai_serving_chat, handlers.openai_serving_completion
+    for handler, method in (
+        (chats, "chat_completion_stream_generator"),
+        (completions, "completion_stream_generator"),
+    ):
+        monkeypatch.setattr(handler, method, getattr(type(handler), method).__get__(handler))
+    own = await post(engine.app(), path, body)
+    assert not written
+    assert (plain.status, plain.content_type) == (own.status, own.content_type)
+    assert (plain.status == 200) == (name != "what it refuses")
+    assert shape_of(plain.body) == shape_of(own.body)
 
 
 async def test_a_chunk_of_another_shape_is_refused():
