@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -17,8 +17,26 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+WRITER = "manta.writer"
+"""The scope's extension that holds a ``Writer``, where the caller has one."""
+
 BUFFER_BYTES = 256 * 1024
 CLOSE_TIMEOUT_S = 5.0
+
+
+class Writer(Protocol):
+    """A way past ``send`` for the body of an answer that has begun, for applications that may not wait.
+
+    What ``send`` was given before stays before, and what it is given later comes later.
+    """
+
+    def ready(self) -> bool:
+        """Whether the reader keeps up; if not, use ``send``, which waits."""
+        ...
+
+    def write(self, body: bytes) -> None:
+        """Send a part of the body."""
+        ...
 
 
 def post_scope(path: str, headers: list[tuple[bytes, bytes]]) -> Scope:
@@ -126,6 +144,17 @@ class AsgiCall:
             await self._task
         return chunk
 
+    def ready(self) -> bool:
+        """See ``Writer``."""
+        return self._buffered < BUFFER_BYTES
+
+    def write(self, body: bytes) -> None:
+        """See ``Writer``."""
+        if not self._incoming.gone.is_set():
+            self._chunks.append(body)
+            self._buffered += len(body)
+            self._readable.set()
+
     async def aclose(self) -> None:
         """Tell the application that the reader left, and see it end."""
         self._incoming.gone.set()
@@ -144,7 +173,7 @@ class AsgiCall:
 
     async def _run(self) -> None:
         try:
-            await self._app(self._scope, self._incoming, self._send)
+            await self._app({**self._scope, "extensions": {WRITER: self}}, self._incoming, self._send)
         finally:
             self._finished = True
             self._readable.set()
@@ -160,9 +189,7 @@ class AsgiCall:
             self.content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
             return
         if body := message.get("body", b""):
-            self._chunks.append(body)
-            self._buffered += len(body)
-            self._readable.set()
-            if self._buffered >= BUFFER_BYTES:
+            self.write(body)
+            if not self.ready():
                 self._writable.clear()
                 await self._writable.wait()

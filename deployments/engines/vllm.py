@@ -1,9 +1,10 @@
 """The vLLM engine: ``AsyncLLM`` and vLLM's own OpenAI application in this process, behind ``EngineApp``.
 
-The only module that imports vLLM, and only when an engine starts: the import alone takes ten seconds. What Manta
-changes in vLLM stands here and in ``vllm_adapt``; the tests of both are the contract that a new vLLM has to pass:
+This module and ``vllm_processes`` alone import vLLM, and only when an engine starts: the import takes ten seconds. What
+Manta changes in vLLM stands in these two, in ``vllm_adapt`` and in ``vllm_frames``; their tests are the contract that a
+new vLLM has to pass:
 
-- the processes it starts die with this one and tell why they failed (``_run_engine_core``, ``_run_worker``);
+- the processes it starts die with this one, tell why they failed and wait asleep (``vllm_processes``);
 - answers carry the caller's name for the model, and a stream that breaks tells the ``Call`` (``adapt``);
 - chunks have OpenAI's shape when they are made, so that nobody has to touch them later (``_conformant_chunks``).
 """
@@ -13,12 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import sys
 from argparse import Namespace
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import fields
-from functools import partial
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +40,8 @@ from deployments.engines.vllm_args import (
 from deployments.engines.vllm_counters import Counters
 from deployments.engines.vllm_failures import explain, explain_death
 from deployments.engines.vllm_frames import write_plain_streams
-from deployments.engines.vllm_parent import ParentWatch, descendants, see_off
+from deployments.engines.vllm_parent import descendants, see_off
+from deployments.engines.vllm_processes import watched_children
 from deployments.engines.vllm_weights import check_weights
 
 logger = logging.getLogger("manta")
@@ -161,7 +160,7 @@ class VllmEngine:
         context = UsageContext.OPENAI_API_SERVER
         config = engine_args.create_engine_config(usage_context=context)
         self._words, words = multiprocessing.Pipe(duplex=False)
-        with words, _watched_children(words):
+        with words, watched_children(words):
             if self._stopped:
                 raise EngineDead(f"The engine of {self._spec.id} was stopped while it started.")
             llm = AsyncLLM.from_vllm_config(
@@ -313,80 +312,3 @@ def _conformant_chunks() -> None:
         if not hasattr(module, name):
             raise RuntimeError(f"this vLLM has no {name} where it makes its chunks")
         setattr(module, name, replacement)
-
-
-@contextmanager
-def _watched_children(words: Connection) -> Generator[None]:
-    """While this lasts, engine processes start through ``_run_engine_core``."""
-    from vllm.v1.engine.core import EngineCoreProc
-
-    original = EngineCoreProc.__dict__["run_engine_core"]
-    EngineCoreProc.run_engine_core = staticmethod(partial(_run_engine_core, words, ParentWatch()))
-    try:
-        yield
-    finally:
-        EngineCoreProc.run_engine_core = original
-
-
-def _run_engine_core(words: Connection, watch: ParentWatch, /, *args: Any, **kwargs: Any) -> None:
-    """The main function of the engine's process."""
-    from vllm.v1.engine.core import EngineCoreProc
-    from vllm.v1.executor.multiproc_executor import WorkerProc
-
-    WorkerProc.worker_main = staticmethod(partial(_run_worker, words, watch))
-    name = "_send_engine_dead"
-    original = getattr(EngineCoreProc, name)
-
-    def send_engine_dead(self: Any) -> None:
-        # Called where the fatal error is handled: the cause has to be there before the news.
-        if (error := sys.exception()) is not None:
-            _tell(words, error)
-        original(self)
-
-    setattr(EngineCoreProc, name, send_engine_dead)
-    try:
-        EngineCoreProc.run_engine_core(*args, **kwargs)
-    except Exception as error:
-        _tell(words, error)
-        raise
-
-
-def _run_worker(words: Connection, _: ParentWatch, /, *args: Any, **kwargs: Any) -> None:
-    """The main function of a worker's process."""
-    from vllm.v1.executor.multiproc_executor import WorkerProc
-
-    original = WorkerProc.__init__
-
-    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
-        try:
-            original(self, *args, **kwargs)
-        except Exception as error:
-            _tell(words, error)
-            raise
-
-    WorkerProc.__init__ = initialise
-    _avoid_amx_attention()
-    WorkerProc.worker_main(*args, **kwargs)
-
-
-def _tell(words: Connection, error: BaseException) -> None:
-    with suppress(OSError):
-        words.send(f"{type(error).__name__}: {error}")
-
-
-def _avoid_amx_attention() -> None:
-    """Keep bfloat16 attention off vLLM's AMX kernel, whose answers are wrong (seen with 0.32 and head sizes of 64)."""
-    from vllm.platforms import current_platform
-
-    if not current_platform.is_cpu():
-        return
-    from vllm.v1.attention.backends import cpu_attn
-
-    name = "_get_attn_isa"
-    original = getattr(cpu_attn, name)
-
-    def get_attn_isa(*args: Any, **kwargs: Any) -> str:
-        isa = original(*args, **kwargs)
-        return "vec" if isa == "amx" else isa
-
-    setattr(cpu_attn, name, get_attn_isa)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from app.errors import ApiError, EngineCrashed, InvalidRequest, MethodNotAllowed, NotFound, ServerError
-from app.services.asgi_call import ASGIApp, Message, Receive, Scope, Send
+from app.services.asgi_call import WRITER, ASGIApp, Message, Receive, Scope, Send, Writer
 from app.services.inprocess import MODEL_HEADER
 from deployments.engines import conform
 from deployments.engines.base import ROUTES, EngineDead
@@ -39,6 +39,7 @@ class Call:
         fingerprint: What answers and chunks state as ``system_fingerprint``.
         error: Set by vLLM's own error seam when a stream breaks.
         gone: The caller left.
+        writer: The reader's own end, where it has one.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Call:
     fingerprint: str | None = None
     error: ApiError | None = None
     gone: bool = False
+    writer: Writer | None = None
 
 
 CALL: ContextVar[Call] = ContextVar("manta_vllm_call")
@@ -80,7 +82,8 @@ class EngineApp:
         path: str = scope["path"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         model = headers.get(MODEL_HEADER)
-        call = Call(path, model.decode("latin-1") if model else None, self._fingerprint)
+        name = model.decode("latin-1") if model else None
+        call = Call(path, name, self._fingerprint, writer=scope.get("extensions", {}).get(WRITER))
         answer = _Answer(call, receive, send, self._died)
         if refused := self._refuse(path, scope["method"]):
             await answer.send_error(refused)

@@ -3,20 +3,29 @@
 vLLM makes three objects and a JSON document of every token, which costs as much as all the rest of its API server. In
 a plain stream (one choice, no logprobs, no tools, no reasoning) nothing but the text differs from chunk to chunk. So
 vLLM's own generator makes the first chunk and everything from the last token on, errors included; between them the
-first chunk is the template. The bytes are vLLM's, which a test compares over a corpus.
+first chunk is the template, and a ``Lane`` brings what it makes straight to the reader. The bytes are vLLM's, which a
+test compares over a corpus.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 from pydantic_core import to_json
 
+from app.services.asgi_call import Writer
+from deployments.engines.vllm_app import CALL
+from deployments.engines.vllm_lane import Lane
+
 ROLE_DELTA = b'"delta":{"role":"assistant","content":""}'
 TEXT_DELTA = (b'"delta":{"content":', b"}")
+
+
+FindLane = Callable[[str, "Template", Writer | None], Lane | None]
 
 
 class Template:
@@ -114,7 +123,8 @@ def write_plain_chats(handler: Any, parse_delta: Any) -> None:
             return original(request, results, *args, **kwargs)
         feed = Feed()
         skips_empty = handler.parser_cls is not None
-        return _written_chat(original(request, feed, *args, **kwargs), feed, results, skips_empty)
+        find = partial(Lane.find, handler.engine_client.output_processor, skips_empty=skips_empty)
+        return _written_chat(original(request, feed, *args, **kwargs), feed, results, find, skips_empty)
 
     handler.chat_completion_stream_generator = chat_completion_stream_generator
 
@@ -129,15 +139,17 @@ def write_plain_completions(handler: Any) -> None:
         if not _is_plain(request) or len(inputs) != 1:
             return original(request, inputs, results, *args, **kwargs)
         feed = Feed()
-        return _written_completion(original(request, inputs, feed, *args, **kwargs), feed, results)
+        find = partial(Lane.find, handler.engine_client.output_processor, skips_empty=False)
+        return _written_completion(original(request, inputs, feed, *args, **kwargs), feed, results, find)
 
     handler.completion_stream_generator = completion_stream_generator
 
 
 async def _written_chat(
-    events: AsyncGenerator[str], feed: Feed, results: AsyncIterator[Any], skips_empty: bool
+    events: AsyncGenerator[str], feed: Feed, results: AsyncIterator[Any], find: FindLane, skips_empty: bool
 ) -> AsyncGenerator[str | bytes]:
     template: Template | None = None
+    lane: Lane | None = None
     prompt: Any = None
     tokens = 0
     try:
@@ -149,27 +161,33 @@ async def _written_chat(
                     event = await anext(events)
                     template = Template.of_role_chunk(event)
                     yield event
+                    lane = find(result.request_id, template, CALL.get().writer)
                 for output in result.outputs:
                     if output.finish_reason is not None:
-                        feed.give(_whole(result, prompt, tokens))
+                        feed.give(_whole(result, prompt, tokens + (lane.tokens if lane else 0)))
                         continue
                     text = output.text
                     if text or (not skips_empty and (output.token_ids or tokens)):
                         yield template.event(text)
                     tokens += len(output.token_ids)
+                if lane is not None:
+                    lane.open()
         except Exception as error:
             # vLLM's generator knows what to say.
             feed.fail(error)
         async for event in events:
             yield event
     finally:
+        if lane is not None:
+            lane.close()
         await events.aclose()
 
 
 async def _written_completion(
-    events: AsyncGenerator[str], feed: Feed, results: AsyncIterator[Any]
+    events: AsyncGenerator[str], feed: Feed, results: AsyncIterator[Any], find: FindLane
 ) -> AsyncGenerator[str | bytes]:
     template: Template | None = None
+    lane: Lane | None = None
     first: Any = None
     tokens = 0
     try:
@@ -178,7 +196,8 @@ async def _written_completion(
                 first = first or result
                 for output in result.outputs:
                     if output.finish_reason is not None:
-                        feed.give((index, _like(first, _whole(result, first.prompt_token_ids, tokens))))
+                        so_far = tokens + (lane.tokens if lane else 0)
+                        feed.give((index, _like(first, _whole(result, first.prompt_token_ids, so_far))))
                         continue
                     text = output.text
                     if template is not None:
@@ -189,11 +208,16 @@ async def _written_completion(
                         event = await anext(events)
                         template = Template.of_text_chunk(event, text)
                         yield event
+                        lane = find(result.request_id, template, CALL.get().writer)
+                if lane is not None:
+                    lane.open()
         except Exception as error:
             feed.fail(error)
         async for event in events:
             yield event
     finally:
+        if lane is not None:
+            lane.close()
         await events.aclose()
 
 

@@ -14,7 +14,7 @@ from typing import cast
 import h11
 import msgspec
 
-from app.services.asgi_call import ASGIApp, Incoming, Message, Scope
+from app.services.asgi_call import WRITER, ASGIApp, Incoming, Message, Scope
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_scope
 from deployments.engines.base import EngineDead
@@ -230,8 +230,9 @@ class _Call:
         self._complete = False
         self._credit = WINDOW
         self._room: asyncio.Future[None] | None = None
-        engine_request = EngineRequest(request.path, request.body, request.request_id, request.model)
-        self.task = asyncio.get_running_loop().create_task(self._run(app, engine_scope(engine_request)))
+        scope = engine_scope(EngineRequest(request.path, request.body, request.request_id, request.model))
+        scope["extensions"] = {WRITER: self}
+        self.task = asyncio.get_running_loop().create_task(self._run(app, scope))
 
     def taken(self, count: int) -> None:
         """The reader has taken so many bytes."""
@@ -246,6 +247,16 @@ class _Call:
             self._make_room()
             # An application that honours the disconnect ends by itself; one that does not is cancelled.
             asyncio.get_running_loop().call_later(CLOSE_S, self.task.cancel)
+
+    def ready(self) -> bool:
+        """See ``Writer``."""
+        return self._credit > 0 and self._link.writable.is_set()
+
+    def write(self, body: bytes) -> None:
+        """See ``Writer``."""
+        if not self._incoming.gone.is_set():
+            self._link.write(Kind.DATA, self._stream, body)
+            self._credit -= len(body)
 
     async def _run(self, app: ASGIApp, scope: Scope) -> None:
         link, stream = self._link, self._stream
@@ -279,8 +290,7 @@ class _Call:
             self._begun = True
             link.write(Kind.HEAD, stream, self._head)
         if body:
-            link.write(Kind.DATA, stream, body)
-            self._credit -= len(body)
+            self.write(body)
             if self._credit <= 0:
                 await self._wait_for_room()
         if not link.writable.is_set():

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from deployments.engines import vllm_frames
+from app.services import asgi_call
+from deployments.engines import vllm_frames, vllm_lane
 from deployments.engines.vllm import VllmEngine
 from deployments.engines.vllm_app import CALL, Call
 from deployments.engines.vllm_frames import Feed, Template
-from tests.contract.calls import post
+from tests.contract.calls import call, post
 from tests.support.same_bytes import shape_of
 
 vllm = pytest.importorskip("vllm", reason="vLLM is not installed")
@@ -233,6 +235,65 @@ async def test_what_the_engine_says_is_written_the_same(
     assert (plain.status, plain.content_type) == (own.status, own.content_type)
     assert (plain.status == 200) == (name != "what it refuses")
     assert shape_of(plain.body) == shape_of(own.body)
+
+
+@pytest.fixture
+def laned(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For every token that a lane was offered: whether it took the short way."""
+    ways: list[bool] = []
+    take = vllm_lane.Lane._take
+
+    def told(lane: Any, *args: Any, **kwargs: Any) -> Any:
+        result = take(lane, *args, **kwargs)
+        ways.append(result is None)
+        return result
+
+    monkeypatch.setattr(vllm_lane.Lane, "_take", told)
+    return ways
+
+
+@pytest.mark.parametrize("path", PROMPTS)
+async def test_a_stream_that_is_read_takes_the_short_way_but_for_its_ends(
+    engine: VllmEngine, laned: list[bool], path: str
+):
+    body = {"model": "tiny", "stream": True, "max_tokens": 60, "temperature": 0, "ignore_eos": True, **PROMPTS[path]}
+    await post(engine.app(), path, body)
+    assert laned.count(True) > 50
+    assert not laned[-1]
+
+
+@pytest.mark.parametrize("path", PROMPTS)
+async def test_a_reader_that_falls_behind_gets_the_same(
+    engine: VllmEngine, laned: list[bool], monkeypatch: pytest.MonkeyPatch, path: str
+):
+    body = {"model": "tiny", "stream": True, "max_tokens": 200, "temperature": 0, "ignore_eos": True}
+    body |= {**PROMPTS[path], "stream_options": {"include_usage": True}}
+    whole = await post(engine.app(), path, body)
+    laned.clear()
+    monkeypatch.setattr(asgi_call, "BUFFER_BYTES", 1000)
+    slow = call(engine.app(), path, body)
+    await slow.start()
+    chunks: list[bytes] = []
+    async for chunk in slow:
+        chunks.append(chunk)
+        await asyncio.sleep(0.03)
+    assert True in laned
+    assert False in laned[:-1]
+    assert shape_of(b"".join(chunks)) == shape_of(whole.body)
+
+
+@pytest.mark.parametrize("path", PROMPTS)
+async def test_a_reader_that_leaves_ends_the_generation(engine: VllmEngine, path: str):
+    body = {"model": "tiny", "stream": True, "max_tokens": 1000, "ignore_eos": True, **PROMPTS[path]}
+    request = call(engine.app(), path, body)
+    await request.start()
+    while len(await request.read()) < 300:
+        pass
+    await request.aclose()
+    assert engine._llm.output_processor.request_states == {}
+    before = (await engine.load()).generated_tokens
+    await asyncio.sleep(0.3)
+    assert (await engine.load()).generated_tokens - before <= 2
 
 
 async def test_a_chunk_of_another_shape_is_refused():
