@@ -181,6 +181,8 @@ class VllmEngine:
         self._workers = descendants(core.pid for core in cores)
         self._max_model_len = llm.model_config.max_model_len
         self._counters.count_tokens(llm)
+        if args.disable_log_stats:
+            self._counters.alone(llm)
         tasks = await llm.get_supported_tasks()
         inner = build_app(args, tasks, llm.model_config)
         logger.disabled = False  # building it may configure logging, which switches off loggers that were there
