@@ -8,7 +8,9 @@ ongoing for as long as it lasts. That costs more than a millisecond, so nobody w
 - a replica of which a lease has just come has room for more, as its ticket says. Requests may begin there at once, on
   trust, and their leases follow, one by one: what Serve counts is right a moment later, and a burst does not stand in
   line for its papers. Gateways do not know of each other's trust, so that together they may for that moment go beyond
-  a replica's ``max_ongoing_requests``; its engine queues.
+  a replica's ``max_ongoing_requests``; its engine queues;
+- a replica that has been quiet for longer may have filled up or be about to go, which its link would tell: one request
+  begins there on trust, and whether it is over by then or not, a new lease is asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ LINGER_S = 2.0
 """How long a lease that nobody uses is kept."""
 
 MAX_AGE_S = 5.0
-"""How long after its beginning a lease is used again, or vouches for its replica."""
+"""How long after its beginning a lease is used again, or vouches for its replica's room."""
+
+MEMORY_S = 60.0
+"""How long after that it still vouches for the replica's being there."""
 
 FOLLOW_S = 0.01
 """How long after a request that began on trust, or after the lease before it, the next lease is asked for."""
@@ -55,6 +60,16 @@ class Lease:
     def usable(self) -> bool:
         """Whether another request may go this way."""
         return self.link.alive and not self.link.retired and time.monotonic() - self.began < MAX_AGE_S
+
+    @property
+    def remembered(self) -> bool:
+        """Whether its replica is worth a try."""
+        return self.link.alive and not self.link.retired and time.monotonic() - self.began < MAX_AGE_S + MEMORY_S
+
+    @property
+    def trust(self) -> int:
+        """How many requests may begin on its replica without a lease of their own."""
+        return self.room if self.usable else min(self.room, 1)
 
     def end(self) -> None:
         """Give it back to Serve."""
@@ -96,6 +111,7 @@ class LeasePool:
         self._waiters: deque[asyncio.Future[Place]] = deque()
         self._asking: dict[asyncio.Task[Lease], None] = {}
         self._follow: asyncio.TimerHandle | None = None
+        self._renewing = False
         self._sweep: asyncio.TimerHandle | None = None
 
     async def acquire(self, deadline: float | None = None) -> Place:
@@ -130,6 +146,7 @@ class LeasePool:
         place = Place(link, lease)
         self._busy[link.replica] += 1
         if lease is None:
+            self._renewing = self._renewing or not self._newest[link.replica].usable
             self._trusted[place] = None
             self._trusted_by[link.replica] += 1
             self._follow_later()
@@ -152,6 +169,11 @@ class LeasePool:
                 self._waiters.remove(waiter)
             self._ask_less()
 
+    @property
+    def _wanted(self) -> int:
+        """How many leases there is a use for."""
+        return len(self._waiters) + len(self._trusted) + self._renewing
+
     def _ask_for_one(self) -> None:
         asking = asyncio.create_task(self._new())
         self._asking[asking] = None
@@ -159,7 +181,7 @@ class LeasePool:
 
     def _ask_less(self) -> None:
         # Serve must not keep a place for somebody who has one, or who left. The last to ask has waited least.
-        for asking in list(self._asking)[len(self._waiters) + len(self._trusted) :]:
+        for asking in list(self._asking)[self._wanted :]:
             del self._asking[asking]
             asking.cancel()
 
@@ -177,6 +199,7 @@ class LeasePool:
         self._asking.pop(asking, None)
         if asking.cancelled():
             return
+        self._renewing = False
         error = asking.exception()
         if error is None:
             lease = asking.result()
@@ -228,8 +251,8 @@ class LeasePool:
         return None
 
     def _trustworthy(self) -> Link | None:
-        self._newest = {replica: lease for replica, lease in self._newest.items() if lease.usable}
-        free = [lease.link for lease in self._newest.values() if self._trusted_by[lease.link.replica] < lease.room]
+        self._newest = {replica: lease for replica, lease in self._newest.items() if lease.remembered}
+        free = [lease.link for lease in self._newest.values() if self._trusted_by[lease.link.replica] < lease.trust]
         return min(free, key=lambda link: self._busy[link.replica], default=None)
 
     def _trust_waiters(self) -> None:
@@ -251,10 +274,9 @@ class LeasePool:
     def _follow_up(self) -> None:
         """Ask for one of the leases that requests on trust still lack."""
         self._follow = None
-        missing = len(self._waiters) + len(self._trusted) - len(self._asking)
-        if missing > 0 and len(self._asking) < len(self._waiters) + FOLLOWING:
+        if self._wanted > len(self._asking) and len(self._asking) < len(self._waiters) + FOLLOWING:
             self._ask_for_one()
-        if self._trusted:
+        if self._trusted or self._renewing:
             self._follow_later()
 
     def _sweep_idle(self) -> None:

@@ -305,8 +305,59 @@ async def test_a_short_request_on_trust_needs_no_lease(monkeypatch: pytest.Monke
         pool.release(first)
 
 
-async def test_nobody_is_trusted_to_a_replica_that_has_been_quiet_for_long(monkeypatch: pytest.MonkeyPatch):
+async def test_one_request_is_trusted_to_a_replica_that_has_been_quiet(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "MAX_AGE_S", 0.05)
+    monkeypatch.setattr(module, "FOLLOW_S", 60)
+    async with replicas("a", 4) as serve:
+        pool = LeasePool(serve.ask, Links())
+        pool.release(await pool.acquire())
+        await asyncio.sleep(0.06)
+        first = await pool.acquire()
+        assert first.lease is None
+        await until(lambda: serve.ended == 1)
+        serve.room = asyncio.Semaphore(0)
+        waiting = asyncio.create_task(pool.acquire())
+        await asyncio.sleep(0.02)
+        assert not waiting.done(), "it may have filled up meanwhile"
+        serve.room.release()
+        for place in (first, await waiting):
+            pool.release(place)
+
+
+async def test_a_quiet_replica_is_leased_anew_even_when_its_request_was_short(monkeypatch: pytest.MonkeyPatch):
+    """Or Serve would take a model for idle that has a short request now and then."""
+    monkeypatch.setattr(module, "MAX_AGE_S", 0.05)
+    async with replicas("a", 4) as serve:
+        pool = LeasePool(serve.ask, Links())
+        pool.release(await pool.acquire())
+        await asyncio.sleep(0.06)
+        pool.release(await pool.acquire())
+        assert len(serve.calls) == 1
+        await until(lambda: len(serve.given) == 2)
+        await asyncio.sleep(0.05)
+        assert len(serve.calls) == 2
+
+
+async def test_a_renewal_that_serve_refuses_is_not_tried_again_until_the_next_request(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def refuses(_: Messages) -> Ticket:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "MAX_AGE_S", 0.05)
+    async with replicas("a", 4) as serve:
+        pool = LeasePool(serve.ask, Links())
+        pool.release(await pool.acquire())
+        await asyncio.sleep(0.06)
+        monkeypatch.setattr(Messages, "__anext__", refuses)
+        pool.release(await pool.acquire())
+        await asyncio.sleep(0.1)
+        assert len(serve.calls) == 2
+
+
+async def test_nobody_is_trusted_to_a_replica_that_has_been_quiet_for_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_AGE_S", 0.02)
+    monkeypatch.setattr(module, "MEMORY_S", 0.03)
     async with replicas("a", 4) as serve:
         pool = LeasePool(serve.ask, Links())
         first = await pool.acquire()
