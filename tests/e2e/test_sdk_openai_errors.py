@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -123,18 +124,19 @@ def test_a_sleeping_model_is_told_with_a_time_to_try_again(live: Live, client: o
     assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
-def test_the_sdk_s_own_retries_wake_a_sleeping_model(live: Live, client: openai.OpenAI) -> None:
+async def test_the_sdk_s_own_retries_wake_a_sleeping_model(
+    live: Live, client: openai.OpenAI, async_client: openai.AsyncOpenAI
+) -> None:
+    """With threads and with asyncio, at once: it takes a minute until the model sleeps again."""
     wait_until_asleep(live)
-    patient = client.with_options(max_retries=10)
-    raw = patient.chat.completions.with_raw_response.create(model=SLEEPER, messages=HELLO)
+    create = client.with_options(max_retries=10).chat.completions.with_raw_response.create
+    patient = async_client.with_options(max_retries=10)
+    raw, answer = await asyncio.gather(
+        asyncio.to_thread(create, model=SLEEPER, messages=HELLO),
+        patient.chat.completions.create(model=SLEEPER, messages=HELLO),
+    )
     assert raw.retries_taken >= 1
     assert raw.parse().choices[0].message.content
-
-
-async def test_retries_in_asyncio_wake_a_sleeping_model(live: Live, async_client: openai.AsyncOpenAI) -> None:
-    wait_until_asleep(live)
-    patient = async_client.with_options(max_retries=10)
-    answer = await patient.chat.completions.create(model=SLEEPER, messages=HELLO)
     assert answer.choices[0].message.content
 
 
