@@ -82,10 +82,12 @@ def with_secret(settings: Settings) -> Settings:
 
 
 def _key_in(path: Path) -> ApiKey:
-    if path.exists() and (key := ApiKey.parse(path.read_text(errors="replace").strip())):
+    # Asked once: a file that appears after this is another process's, and good.
+    broken = path.exists()
+    if broken and (key := ApiKey.parse(path.read_text(errors="replace").strip())):
         return key
     key = ApiKey.mint()
-    write_secret(path, key.value + "\n", replace=path.exists())
+    write_secret(path, key.value + "\n", replace=broken)
     return ApiKey.parse(path.read_text(errors="replace").strip()) or key
 
 

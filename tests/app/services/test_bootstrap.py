@@ -109,6 +109,22 @@ asyncio.run(main())
     assert await opens(credentials, key_in(tmp_path))
 
 
+async def test_a_key_that_another_process_wrote_meanwhile_is_taken(
+    credentials: Credentials, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    mint = ApiKey.mint
+    theirs = mint()
+
+    def slow_mint() -> ApiKey:
+        write_secret(tmp_path / "api-key", theirs.value + "\n")
+        return mint()
+
+    monkeypatch.setattr(ApiKey, "mint", slow_mint)
+    await ensure_admin(credentials, SECRET, tmp_path)
+    assert key_in(tmp_path) == theirs
+    assert [key["_id"] async for key in database.collection("api_keys").find({})] == [f"key_{theirs.id}"]
+
+
 async def test_a_revoked_key_stays_revoked(database: Database, credentials: Credentials, tmp_path: Path):
     await ensure_admin(credentials, SECRET, tmp_path)
     await database.collection("api_keys").update_one({}, {"$set": {"status": "revoked"}})
