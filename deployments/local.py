@@ -9,16 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
-from random import SystemRandom
 
 from deployments import front
+from deployments.ports import free_ports
 
 ENV_FILE = Path(__file__).resolve().parent.parent / "configs" / "ray.env"
 """What every process of Ray has to know, on any cluster."""
@@ -34,9 +32,6 @@ HERE = {
 
 PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT")
 """Of which several runs on a machine cannot all have the default."""
-
-LATER = range(20_000, 30_000)
-"""Below the ports that the system gives to whoever asks for any: Ray's processes would have one before HAProxy does."""
 
 SHORT = "/tmp"  # noqa: S108 - a folder with a name of its own is made there
 """Where sockets can be: their paths may have a hundred characters, and TMPDIR's may be long."""
@@ -77,21 +72,8 @@ def _of_this_run(folder: Path) -> Mapping[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        **dict(zip(PORTS, map(str, _free_ports(len(PORTS))), strict=True)),
+        **dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True)),
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    return list(islice(filter(_is_free, SystemRandom().sample(LATER, len(LATER))), count))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ class Counters:
         return lambda _config, engine_index=0: _SchedulerCounter(self, engine_index)
 
     def alone(self, llm: Any) -> None:
-        """Leave out what else vLLM counts: a tenth of this process's work per token, for statistics that nobody reads.
+        """Leave out what else vLLM counts, for every token and step: statistics that nobody reads here.
 
         Args:
             llm: An ``AsyncLLM`` that was given ``stat_logger``, and that had no request yet.

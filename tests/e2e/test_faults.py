@@ -140,6 +140,14 @@ def answers(service: Live) -> bool:
         return False
 
 
+def wait_until_it_answers(service: Live, killed: str) -> None:
+    """Return when what was killed is there again."""
+    deadline = time.monotonic() + RESTART_S
+    while not answers(service):
+        assert time.monotonic() < deadline, f"{killed} did not come back"
+        time.sleep(0.2)
+
+
 def replicas(service: Live, model: str) -> list[psutil.Process]:
     """The processes of a model's replicas."""
     return processes(service, f"ray::ServeReplica:model-{model}:")
@@ -253,10 +261,7 @@ def test_a_gateway_that_dies_takes_its_work_along_and_comes_back(service: Live) 
             pool.submit(list, stream).result()
         time.sleep(ENGINE_STOPS_S)
         assert loads.of(spec)["running"] == 0
-    deadline = time.monotonic() + RESTART_S
-    while not answers(service):
-        assert time.monotonic() < deadline, "the gateway did not come back"
-        time.sleep(0.5)
+    wait_until_it_answers(service, "the gateway")
     assert chat(service, "bystander", max_tokens=3).status_code == 200
 
 
@@ -364,9 +369,6 @@ def test_haproxy_killed_breaks_what_went_through_it_and_is_started_anew(service:
             list(stream)
         time.sleep(ENGINE_STOPS_S)
         assert inside.of(spec)["running"] == 0
-    deadline = time.monotonic() + RESTART_S
-    while not answers(service):
-        assert time.monotonic() < deadline, "HAProxy did not come back"
-        time.sleep(0.2)
+    wait_until_it_answers(service, "HAProxy")
     assert chat(service, "bystander", max_tokens=3).status_code == 200
     assert before.pid not in [process.pid for process in processes(service, "") if process.name() == "haproxy"]

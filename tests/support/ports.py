@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import socket
 
-LATER = range(20_000, 30_000)
-"""Below the ports that the system gives to whoever asks for any: Ray's processes would have one before its server."""
+from deployments.ports import free_ports
 
 
 def bound_socket() -> socket.socket:
@@ -19,15 +17,4 @@ def bound_socket() -> socket.socket:
 
 def free_port() -> int:
     """A port that was free a moment ago, for servers that open their own."""
-    while not _is_free(port := random.choice(LATER)):
-        pass
-    return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    return free_ports(1)[0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from multiprocessing import Pipe
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from deployments.engines import vllm_processes
+from deployments.engines.vllm_parent import ParentWatch
 from deployments.engines.vllm_processes import NAP_S
 
 pytest.importorskip("vllm", reason="vLLM is not installed")
@@ -44,6 +46,25 @@ def test_at_rest_it_blocks_until_it_is_told(waits: list[Any]):
 
     SpinCondition.wait(condition(time.monotonic() - 2), 5000)
     assert waits == [("blocked", 5000)]
+
+
+def test_an_engine_core_waits_that_way_from_its_start(monkeypatch: pytest.MonkeyPatch):
+    from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+    from vllm.v1.engine.core import EngineCoreProc
+    from vllm.v1.executor.multiproc_executor import WorkerProc
+
+    # What the main function changes in its own process must not stay changed in this one.
+    original = SpinCondition.wait
+    monkeypatch.setattr(SpinCondition, "wait", original)
+    monkeypatch.setattr(EngineCoreProc, "_send_engine_dead", EngineCoreProc._send_engine_dead)
+    monkeypatch.setattr(WorkerProc, "worker_main", staticmethod(WorkerProc.worker_main))
+    seen: list[Any] = []
+    monkeypatch.setattr(EngineCoreProc, "run_engine_core", lambda: seen.append(SpinCondition.wait))
+    ours, theirs = Pipe()
+    with ours, theirs:
+        vllm_processes._run_engine_core(ours, ParentWatch())
+    assert seen != [original]
+    assert len(seen) == 1
 
 
 def test_elsewhere_than_on_a_cpu_vllm_waits_as_it_likes(monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.services.asgi_call import Receive, Scope, Send
+from app.services.asgi_call import WRITER, Receive, Scope, Send
 from deployments.engines.base import EngineDead
 from deployments.link.link import CallBroken, Link, LinkLost
 from deployments.link.wire import WINDOW
@@ -46,6 +46,59 @@ async def test_an_answer_comes_as_it_was_sent(replica: Start):
     await answer.begun()
     assert (answer.status, answer.content_type) == (200, "text/event-stream")
     assert b"".join([chunk async for chunk in answer]) == b'/v1/completions\n{"a": 1}\nalias\n'
+
+
+async def test_what_is_written_past_send_comes_between_what_was_sent(replica: Start):
+    async def writes(scope: Scope, receive: Receive, send: Send) -> None:
+        writer = scope["extensions"][WRITER]
+        await start(send)
+        await body(send, b"sent,")
+        writer.write(b"written,")
+        await body(send, b"sent", more=False)
+
+    answer = (await (await replica(writes)).link()).send(request())
+    assert b"".join([chunk async for chunk in answer]) == b"sent,written,sent"
+
+
+async def test_a_writer_is_not_ready_until_its_reader_has_caught_up(replica: Start):
+    readiness: list[bool] = []
+
+    async def writes(scope: Scope, receive: Receive, send: Send) -> None:
+        writer = scope["extensions"][WRITER]
+        await start(send)
+        await body(send, b"first")
+        readiness.append(writer.ready())
+        writer.write(b"x" * WINDOW)
+        readiness.append(writer.ready())
+        await body(send, b"y")
+        readiness.append(writer.ready())
+        await body(send, b"", more=False)
+
+    answer = (await (await replica(writes)).link()).send(request())
+    await answer.begun()
+    await until(lambda: len(readiness) == 2)
+    await asyncio.sleep(0.02)
+    assert readiness == [True, False], "nobody has read yet"
+    assert len(b"".join([chunk async for chunk in answer])) == WINDOW + 6
+    assert readiness == [True, False, True]
+
+
+async def test_what_is_written_for_a_reader_who_left_goes_nowhere(replica: Start):
+    async def writes(scope: Scope, receive: Receive, send: Send) -> None:
+        writer = scope["extensions"][WRITER]
+        await receive()
+        await start(send)
+        await body(send, b"first")
+        assert (await receive())["type"] == "http.disconnect"
+        writer.write(b"x" * WINDOW)
+        readiness.append(writer.ready())
+
+    readiness: list[bool] = []
+    answer = (await (await replica(writes)).link()).send(request())
+    await answer.begun()
+    answer.close()
+    await until(lambda: bool(readiness))
+    assert readiness == [True], "nothing of it is under way"
 
 
 async def test_many_answers_share_a_link_and_keep_apart(replica: Start):
