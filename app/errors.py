@@ -16,6 +16,7 @@
     └── ServiceUnavailable          503     service_unavailable_error   overloaded
         ├── ModelStarting           503     service_unavailable_error   model_starting
         ├── ModelFailed             503     service_unavailable_error   model_failed
+        ├── ModelDisabled           503     service_unavailable_error   model_disabled
         └── DatabaseUnavailable     503     service_unavailable_error   database_unavailable
 
 The wire form is OpenAI's: ``{"error": {"message", "type", "param", "code"}}``, all four always present,
@@ -183,6 +184,16 @@ class ModelFailed(ServiceUnavailable):
     """The model could not be started."""
 
     default_code = "model_failed"
+
+
+class ModelDisabled(ServiceUnavailable):
+    """An admin switched the model off: only an admin's word brings it back, so clients are told not to try on."""
+
+    default_code = "model_disabled"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=60)
+        self.headers["x-should-retry"] = "false"
 
 
 class DatabaseUnavailable(ServiceUnavailable):

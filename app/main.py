@@ -14,7 +14,7 @@ from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.cors import CrossOriginMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.middleware.unexpected import UnexpectedErrorMiddleware
-from app.routers import docs, health, inference, models
+from app.routers import docs, health, inference, model_admin, models
 from app.services import Services
 from app.services.bootstrap import bootstrap
 
@@ -65,9 +65,9 @@ def create_app(services: Services) -> FastAPI:
 
     app.include_router(health.probes)
     for prefix in PREFIXES:
-        for router in (inference.router, models.router, health.router):
+        for router in (inference.router, model_admin.router, models.router, health.router):
             app.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     app.include_router(docs.router)
     app.mount(docs.ASSETS_PATH, docs.assets())
-    openapi.describe(app, inference.BODIES)
+    openapi.describe(app, (*inference.BODIES, *model_admin.BODIES))
     return app

@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     cors_origins: list[str] = Field(default=["*"], description="Origins browsers may call from, as a JSON list.")
     max_body_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, description="Largest request body, in bytes.")
     stream_keepalive_s: float = Field(
-        default=10, gt=0, description="A stream that waits for its model gets a comment every so many seconds."
+        default=5, gt=0, description="A stream that waits for its model gets a comment every so many seconds."
     )
 
     # who may call

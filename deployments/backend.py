@@ -6,19 +6,25 @@ import asyncio
 from typing import Protocol
 
 from app.domain.model_spec import ModelSpec
+from app.errors import ModelStarting
 from app.services.backend import EngineRequest, EngineResponse
-from deployments.outcomes import Died, crashed_by_request
+from app.services.catalog import CatalogSource, check_available, retry_after_s
+from deployments.accepted import Accepted
+from deployments.outcomes import Died, Moved, NoReplicaYet, crashed_by_request
 from deployments.quarantine import Quarantine
+from deployments.queues import Queues, Waiting
 
 RETRY_PAUSE_S = 0.5
 PROBATION_S = 1.0
+DEFAULT_RETRY_AFTER_S = 10.0
+"""What a caller is told of a model whose start nobody has measured yet."""
 
 
 class Path(Protocol):
     """A way to send a request to a replica, once."""
 
     async def attempt(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event | None = None
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted
     ) -> EngineResponse:
         """Send the request and return when its answer has begun.
 
@@ -28,6 +34,7 @@ class Path(Protocol):
 
         Raises:
             Died: The replica died before the answer.
+            Moved: The application that ran this spec is gone or going.
             ApiError: What the caller is told.
         """
         ...
@@ -38,10 +45,14 @@ class ServeBackend:
 
     Args:
         path: The way to a replica.
+        catalog: What is known of models now.
+        queues: Counts the requests that wait.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, catalog: CatalogSource, queues: Queues) -> None:
         self._path = path
+        self._catalog = catalog
+        self._queues = queues
         self._quarantine = Quarantine()
 
     async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
@@ -51,19 +62,47 @@ class ServeBackend:
         while True:
             if self._quarantine.is_fatal(fingerprint):
                 raise crashed_by_request()
-            suspect = self._quarantine.is_suspect(fingerprint)
+            waiting = self._queues.enter(spec.id, ready=self._is_ready(spec))
             try:
-                if suspect:
-                    response = await self._attempt_apart(spec, request, deadline)
+                if self._quarantine.is_suspect(fingerprint):
+                    response = await self._attempt_apart(spec, request, deadline, waiting)
                     self._quarantine.survived(fingerprint)
                     return response
-                return await self._path.attempt(spec, request, deadline)
+                return await self._path.attempt(spec, request, deadline, waiting)
             except Died as death:
                 if death.replica is not None:
                     self._quarantine.died(fingerprint, death.replica)
                 await asyncio.sleep(RETRY_PAUSE_S)
+            except Moved:
+                spec = await self._found_again(spec, deadline)
+            except NoReplicaYet as error:
+                raise self._starting(spec, error) from None
+            finally:
+                waiting.set()
 
-    async def _attempt_apart(self, spec: ModelSpec, request: EngineRequest, deadline: float) -> EngineResponse:
+    def _is_ready(self, spec: ModelSpec) -> bool:
+        entry = self._catalog.current().entries.get(spec.id)
+        return entry is not None and entry.state.status == "ready"
+
+    async def _found_again(self, spec: ModelSpec, deadline: float) -> ModelSpec:
+        """What the model is now: it may have been changed, switched off or removed while the request waited."""
+        await asyncio.sleep(RETRY_PAUSE_S)
+        if asyncio.get_running_loop().time() > deadline:
+            raise self._starting(spec, NoReplicaYet("had no replica in time"))
+        entry = self._catalog.current().get(spec.id)
+        check_available(entry)
+        return entry.spec
+
+    def _starting(self, spec: ModelSpec, error: NoReplicaYet) -> ModelStarting:
+        entry = self._catalog.current().entries.get(spec.id)
+        wait_s = retry_after_s(entry.state) if entry is not None else None
+        return ModelStarting(
+            f"The model {spec.id!r} {error}. Try again shortly.", retry_after_s=wait_s or DEFAULT_RETRY_AFTER_S
+        )
+
+    async def _attempt_apart(
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, waiting: Waiting
+    ) -> EngineResponse:
         accepted = asyncio.Event()
         async with self._quarantine.alone(spec.id):
             attempt = asyncio.create_task(self._path.attempt(spec, request, deadline, accepted))
@@ -71,6 +110,7 @@ class ServeBackend:
             try:
                 # The replica may still be on its way up: probation begins when it has the request.
                 await accepted.wait()
+                waiting.set()
                 await asyncio.wait((attempt,), timeout=PROBATION_S)
             except BaseException:
                 await _abandon(attempt)

@@ -23,11 +23,19 @@ class WatchedCatalog:
         self._manager = manager
         self._catalog = Catalog()
         self._version = 0
+        self._newer = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def current(self) -> Catalog:
         """The newest catalog this process has heard of."""
         return self._catalog
+
+    async def reached(self, version: int, patience_s: float) -> None:
+        """Return when the view is at least of this version, or after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self._version < version:
+                    await self._newer.wait()
 
     async def start(self) -> None:
         """Fetch the first view, then follow in the background."""
@@ -52,3 +60,5 @@ class WatchedCatalog:
     async def _follow_once(self) -> None:
         self._version, entries = await self._manager.watch.remote(self._version)
         self._catalog = Catalog.of(entries)
+        self._newer.set()
+        self._newer = asyncio.Event()

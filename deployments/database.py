@@ -10,10 +10,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from ray import serve
+from ray.serve.handle import DeploymentHandle
 
-from app.settings import ROOT
+from app.settings import ROOT, Settings
 
 STOP_TIMEOUT_S = 10.0
 
@@ -65,6 +67,14 @@ class EmbeddedDatabase:
         process.kill()
         process.wait()
         self._log.close()
+
+
+async def uri_of(settings: Settings, embedded: DeploymentHandle[Any] | None) -> str:
+    """The connection string: the one that is set, or the embedded database's."""
+    if settings.mongodb_uri is not None:
+        return settings.mongodb_uri.get_secret_value()
+    assert embedded is not None
+    return await embedded.uri.remote()
 
 
 def _port(memory: Path) -> int:

@@ -14,9 +14,12 @@ from app.services import build_services
 from app.settings import Settings
 from deployments.backend import Path, ServeBackend
 from deployments.catalog import WatchedCatalog
+from deployments.database import uri_of
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
 from deployments.link_path import LinkPath
+from deployments.model_admin import ManagedModels
+from deployments.queues import Queues
 
 
 def path_to_replicas(settings: Settings) -> Path:
@@ -50,17 +53,17 @@ class Gateway:
         configure_logging()
         self._settings = settings
         self._database = database
+        self._manager = manager
         self._catalog = WatchedCatalog(manager)
+        self._queues = Queues(manager, serve.get_replica_context().replica_id.unique_id)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
-        if self._settings.mongodb_uri is not None:
-            uri = self._settings.mongodb_uri.get_secret_value()
-        else:
-            assert self._database is not None
-            uri = await self._database.uri.remote()
+        uri = await uri_of(self._settings, self._database)
         await self._catalog.start()
-        backend = ServeBackend(path_to_replicas(self._settings))
-        return create_app(build_services(self._settings, uri, self._catalog, backend))
+        backend = ServeBackend(path_to_replicas(self._settings), self._catalog, self._queues)
+        models = ManagedModels(self._manager, self._catalog)
+        return create_app(build_services(self._settings, uri, self._catalog, backend, models))
 
     async def __del__(self) -> None:
+        await self._queues.stop()
         await self._catalog.stop()

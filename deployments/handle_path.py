@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from ray.serve.exceptions import DeploymentUnavailableError
+
 from app.domain.model_spec import ModelSpec
 from app.services.backend import EngineRequest, EngineResponse
+from deployments.accepted import Accepted
 from deployments.handles import Handles
-from deployments.outcomes import DEATHS, Died, died_midway, timed_out, translate
+from deployments.outcomes import DEATHS, Died, Moved, died_midway, timed_out, translate
 from deployments.reply import ReplyHead
 
 
@@ -20,7 +23,7 @@ class HandlePath:
         self._handles = handles
 
     async def attempt(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event | None = None
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted
     ) -> EngineResponse:
         """See ``deployments.backend.Path``."""
         handle = (await self._handles.of(spec)).options(method_name="infer")
@@ -31,8 +34,7 @@ class HandlePath:
                 # Chosen first and sent then: a request that is simply called with is sent again by Serve, without a
                 # word, when its replica dies before saying that it has it; one that kills at once would kill on and on.
                 async with handle.choose_replica(request) as chosen:
-                    if accepted is not None:
-                        accepted.set()
+                    accepted.set()
                     waiting.reschedule(asyncio.get_running_loop().time() + spec.limits.request_timeout_s)
                     replica = chosen.replica_id
                     messages = handle.dispatch(chosen, request)
@@ -45,6 +47,9 @@ class HandlePath:
             raise
         except DEATHS:
             raise Died(replica) from None
+        except DeploymentUnavailableError:
+            self._handles.forget(spec)
+            raise Moved from None
         except Exception as error:
             raise translate(error, spec) from error
         return _HandleResponse(head, messages, spec)

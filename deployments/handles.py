@@ -1,4 +1,4 @@
-"""Serve's handles to the models, one for each deployment."""
+"""Serve's handles to the models, one for each application."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from app.domain.model_spec import ModelSpec
-from app.errors import ModelStarting
+from app.domain.model_spec import DEPLOYMENT, ModelSpec
+from deployments.outcomes import Moved
 
 
 class Handles:
@@ -23,15 +23,17 @@ class Handles:
         """The handle of a model, for methods that answer in several messages.
 
         Raises:
-            ModelStarting: Serve does not know the model yet.
+            Moved: Serve does not know its application yet, or no more.
         """
-        name = spec.deployment_name
+        name = spec.app_name
         if name not in self._handles:
             try:
-                handle = await asyncio.to_thread(serve.get_deployment_handle, name, spec.app_name)
+                handle = await asyncio.to_thread(serve.get_deployment_handle, DEPLOYMENT, name)
             except RayServeException:
-                raise ModelStarting(
-                    f"The model {spec.id!r} is being set up. Try again shortly.", retry_after_s=2
-                ) from None
+                raise Moved from None
             self._handles[name] = handle.options(stream=True)
         return self._handles[name]
+
+    def forget(self, spec: ModelSpec) -> None:
+        """Make a new handle next time: its application is gone, and may come back."""
+        self._handles.pop(spec.app_name, None)

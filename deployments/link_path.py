@@ -6,17 +6,19 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter
 
 from app.domain.model_spec import ModelSpec
 from app.services.backend import EngineRequest, EngineResponse
+from deployments.accepted import Accepted
 from deployments.engines.base import EngineDead
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
 from deployments.lease import LeasePool, Place
 from deployments.link.link import Answer, CallBroken, LinkLost
 from deployments.links import Links, Unreachable
-from deployments.outcomes import DEATHS, Died, died_midway, timed_out, translate
+from deployments.outcomes import DEATHS, Died, Moved, died_midway, timed_out, translate
 
 logger = logging.getLogger("manta")
 
@@ -34,7 +36,7 @@ class LinkPath:
         )
 
     async def attempt(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: asyncio.Event | None = None
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted
     ) -> EngineResponse:
         """See ``deployments.backend.Path``."""
         pool = await self._pool(spec)
@@ -49,14 +51,17 @@ class LinkPath:
         except DEATHS:
             # A lease carries nothing of the request: it cannot be the reason.
             raise Died(None) from None
+        except DeploymentUnavailableError:
+            self._handles.forget(spec)
+            self._pools.pop(spec.app_name, None)
+            raise Moved from None
         except Exception as error:
             raise translate(error, spec) from error
-        if accepted is not None:
-            accepted.set()
+        accepted.set()
         return await self._call(spec, request, pool, place)
 
     async def _pool(self, spec: ModelSpec) -> LeasePool:
-        name = spec.deployment_name
+        name = spec.app_name
         if name not in self._pools:
             handle = (await self._handles.of(spec)).options(method_name="lease")
             self._pools[name] = LeasePool(handle.remote, self._links)

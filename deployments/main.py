@@ -40,10 +40,9 @@ def build(args: AppArgs) -> Application:
     """
     settings = with_secret(Settings.load(**args.model_dump()))
     specs = load_models(settings.models)
-    manager = ModelManager.bind(
-        [spec.model_dump(mode="json") for spec in specs], str(settings.weights), settings.link_host
-    )
     database = EmbeddedDatabase.bind(str(settings.state_dir.resolve())) if settings.mongodb_uri is None else None
+    files = [spec.model_dump(mode="json", exclude_unset=True) for spec in specs]
+    manager = ModelManager.bind(settings, files, database)
     gateway = Gateway.options(
         num_replicas=settings.gateway_replicas, max_ongoing_requests=settings.gateway_max_ongoing_requests
     )

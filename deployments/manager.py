@@ -1,7 +1,7 @@
-"""The manager: makes what runs agree with what should, one Serve application per model.
+"""The manager: the one who decides which models there are and makes Serve agree.
 
-An application's only deployment carries the spec's digest in its name, so what runs can be told from Serve's own
-status after any restart, nothing has to be stored, and a model whose spec did not change is never touched.
+Each spec runs as a Serve application of its own, named after model and digest: what runs can be told from Serve's own
+status after any restart, and a model whose spec did not change is never touched.
 """
 
 from __future__ import annotations
@@ -9,28 +9,50 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
-from ray.serve import RunTarget
-from ray.serve.schema import ApplicationStatus, ServeStatus
+from ray.serve.handle import DeploymentHandle
 
 from app.domain.model_spec import ModelSpec
+from app.domain.model_state import PullState
+from app.errors import ApiError, DatabaseUnavailable
 from app.observability.logging import configure_logging
 from app.services.catalog import CatalogEntry
-from deployments.model import application
-from deployments.states import PhaseReport, following, seen, state_of
+from app.services.model_admin import ModelLog
+from app.services.registry import Registry, Wanted
+from app.settings import Settings
+from app.storage.database import Database
+from app.storage.models import ModelRecords
+from deployments import feasible
+from deployments.applications import Applications
+from deployments.database import uri_of
+from deployments.logs import read_log
+from deployments.pull import pull
+from deployments.reconciler import Reconciler
+from deployments.reports import ActivityReport, PhaseReport, PullReport
 
 logger = logging.getLogger("manta")
 
-BUSY_S = 0.5
-SETTLED_S = 5.0
-"""Asking Serve for its status costs it and us tens of milliseconds, so less often while nothing moves."""
-
 WATCH_S = 20.0
-AT_REST = ("cold", "ready", "failed", "disabled")
-GONE = (ApplicationStatus.DELETING, ApplicationStatus.NOT_STARTED)
+RETRY_S = 0.5
+ALONE_S = 10.0
+"""How long the models of the files wait for a database that may say otherwise of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A change that is stored.
+
+    Attributes:
+        version: Of the models that have it; see ``watch``.
+        entry: The model, or its last entry where it is gone.
+    """
+
+    version: int
+    entry: CatalogEntry
 
 
 @serve.deployment(
@@ -45,126 +67,144 @@ GONE = (ApplicationStatus.DELETING, ApplicationStatus.NOT_STARTED)
     ray_actor_options={"num_cpus": 0},
 )
 class ModelManager:
-    """Knows every model and its state; brings applications up, changes them, takes them down.
+    """Knows every model and its state; the only one who writes either.
 
     Args:
-        specs: The models there should be, as plain values.
-        weights_dir: Where replicas keep their weights, on whatever node they are.
-        link_host: See ``Settings``.
+        settings: This installation's.
+        specs: The models of the files, as plain values.
+        database: Knows the embedded database's address; None where the settings name a MongoDB.
     """
 
-    def __init__(self, specs: list[dict[str, Any]], weights_dir: str, link_host: str | None) -> None:
+    def __init__(self, settings: Settings, specs: list[dict[str, Any]], database: DeploymentHandle[Any] | None) -> None:
         configure_logging()
-        now = int(time.time())
-        self._specs = {spec.id: spec for spec in map(ModelSpec.model_validate, specs)}
-        self._entries = {id_: CatalogEntry(spec, created=now) for id_, spec in self._specs.items()}
-        self._weights_dir = weights_dir
-        self._link_host = link_host
-        self._reports: dict[str, PhaseReport] = {}
-        self._deploying: dict[str, asyncio.Task[None]] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
-        self._failures: dict[str, str] = {}
-        self._version = 1
-        self._changed = asyncio.Event()
-        self._reported = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._reconcile_forever())
+        self._settings = settings
+        self._files = [ModelSpec.model_validate(spec) for spec in specs]
+        self._app = serve.get_replica_context().app_name
+        self._writing = asyncio.Lock()
+        self._loaded = False
+        self._started = asyncio.Event()
+        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._task = asyncio.get_running_loop().create_task(self._run(database))
 
     async def watch(self, version: int) -> tuple[int, list[CatalogEntry]]:
         """All models, as soon as they differ from ``version``; at the latest after ``WATCH_S`` seconds."""
-        if version == self._version:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), WATCH_S)
-        return self._version, list(self._entries.values())
+        await self._started.wait()
+        await self._reconciler.changed(version, WATCH_S)
+        return self._reconciler.version, list(self._reconciler.entries.values())
 
-    async def report(self, report: PhaseReport) -> None:
-        """Hear from a replica how far its start is."""
-        self._reports[report.model] = following(self._reports.get(report.model), report)
-        self._reported.set()
+    async def report(self, report: PhaseReport | ActivityReport | PullReport) -> None:
+        """Hear from a replica or a fetching task."""
+        await self._started.wait()
+        self._reconciler.hear(report)
+
+    async def demand(self, gateway: str, queued: Mapping[str, int]) -> None:
+        """Hear from a gateway how many requests wait there, by model."""
+        await self._started.wait()
+        self._reconciler.demand(gateway, queued)
+
+    async def add(self, values: dict[str, Any]) -> Written | ApiError:
+        """A new model; see ``ModelAdmin``. What a caller is told comes as a value: an exception would be logged."""
+        return await self._write(lambda: self._registry.add(values, feasible.check))
+
+    async def change(self, name: str, patch: dict[str, Any]) -> Written | ApiError:
+        """Change a model."""
+        return await self._write(lambda: self._registry.change(name, patch, feasible.check))
+
+    async def remove(self, name: str) -> Written | ApiError:
+        """Take a model away; the entry is its last."""
+        return await self._write(lambda: self._registry.remove(name))
+
+    async def start(self, name: str) -> Written | ApiError:
+        """Let a model run, and bring it up now."""
+        return await self._write(lambda: self._registry.enable(name, enabled=True), self._wake)
+
+    async def stop(self, name: str) -> Written | ApiError:
+        """Let a model run no more."""
+        return await self._write(lambda: self._registry.enable(name, enabled=False))
+
+    async def pull(self, name: str) -> Written | ApiError:
+        """Fetch a model's weights now, on every node that could run it."""
+        return await self._write(lambda: self._known(name), self._begin_pull)
+
+    async def logs(self, name: str, lines: int) -> list[ModelLog] | ApiError:
+        """The end of what a model's replicas wrote."""
+        await self._started.wait()
+        try:
+            spec = self._registry.get(name).spec
+        except ApiError as error:
+            return error
+        places = self._reconciler.run_of(spec.id).log_places
+        return list(await asyncio.gather(*(read_log(place, lines) for place in places)))
 
     async def check_health(self) -> None:
         """Return if the reconciliation still runs."""
         if self._task.done():
             raise RuntimeError("the reconciliation ended")
 
-    def _ask(self, spec: ModelSpec) -> None:
-        # A manager that was restarted has heard none of the reports that its predecessor heard.
-        if spec.id not in self._asking:
-            self._asking[spec.id] = asyncio.create_task(self._ask_replica(spec))
-
-    async def _ask_replica(self, spec: ModelSpec) -> None:
+    async def _run(self, database: DeploymentHandle[Any] | None) -> None:
+        uri = await uri_of(self._settings, database)
+        client = Database(uri, self._settings.mongodb_database, timeout_s=self._settings.mongodb_timeout_s, pool_size=2)
+        self._registry = Registry(self._files, ModelRecords(client))
+        loading = asyncio.create_task(self._load())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(loading), ALONE_S)
+        applications = Applications(str(self._settings.weights), self._app, self._settings.link_host)
+        self._reconciler = Reconciler(self._registry, applications)
+        if self._loaded:
+            self._reconciler.trust_registry()
+        self._started.set()
         try:
-            handle = await asyncio.to_thread(serve.get_deployment_handle, spec.deployment_name, spec.app_name)
-            await self.report(await handle.describe.remote())
-        except Exception as error:
-            logger.warning("could not ask a replica of %s: %s", spec.id, error)
+            await self._reconciler.run()
         finally:
-            del self._asking[spec.id]
+            loading.cancel()
+            await self._reconciler.stop()
+            client.close()
 
-    async def _reconcile_forever(self) -> None:
-        while True:
+    async def _load(self) -> None:
+        while not self._loaded:
             try:
-                await self._reconcile()
-            except Exception:
-                # Serve's controller may be restarting; the loop has to outlive that.
-                logger.exception("could not reconcile the models; trying on")
-            await asyncio.sleep(BUSY_S)
-            if self._settled():
-                # A replica that starts says so: whatever happened to the one before it, things move.
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._reported.wait(), SETTLED_S - BUSY_S)
-            self._reported.clear()
+                await self._registry.load()
+                self._loaded = True
+            except DatabaseUnavailable:
+                await asyncio.sleep(RETRY_S)
+        if self._started.is_set():
+            self._reconciler.trust_registry()
 
-    def _settled(self) -> bool:
-        return all(entry.state.status in AT_REST for entry in self._entries.values())
-
-    async def _reconcile(self) -> None:
-        status = await asyncio.to_thread(serve.status)
-        for spec in self._specs.values():
-            if self._outdated(spec, status) and spec.id not in self._deploying:
-                self._deploying[spec.id] = asyncio.create_task(self._deploy(spec))
-        wanted = {spec.app_name for spec in self._specs.values()}
-        for name, app in status.applications.items():
-            if name.startswith("model-") and name not in wanted and app.status not in GONE:
-                await asyncio.to_thread(serve.delete, name, _blocking=False)
-        self._publish(status)
-
-    def _outdated(self, spec: ModelSpec, status: ServeStatus) -> bool:
-        app = status.applications.get(spec.app_name)
-        if app is None:
-            return True
-        return app.status not in GONE and bool(app.deployments) and spec.deployment_name not in app.deployments
-
-    async def _deploy(self, spec: ModelSpec) -> None:
-        app_name = serve.get_replica_context().app_name
-        target = application(spec, self._weights_dir, app_name, self._link_host)
+    async def _write(
+        self, work: Callable[[], Awaitable[Wanted]], then: Callable[[ModelSpec], None] | None = None
+    ) -> Written | ApiError:
+        await self._started.wait()
+        if not self._loaded:
+            return DatabaseUnavailable("Models cannot be changed before the database answers. Try again shortly.")
         try:
-            run = RunTarget(target, name=spec.app_name, route_prefix=None)
-            await asyncio.to_thread(
-                serve.run_many,
-                [run],
-                wait_for_ingress_deployment_creation=False,
-                wait_for_applications_running=False,
-            )
-            self._failures.pop(spec.id, None)
-        except Exception as error:
-            logger.exception("could not deploy model %s", spec.id)
-            self._failures[spec.id] = f"it could not be deployed: {type(error).__name__}"
-        finally:
-            del self._deploying[spec.id]
+            async with self._writing:
+                spec = (await work()).spec
+        except ApiError as error:
+            return error
+        last = self._reconciler.entries.get(spec.id)
+        if then is not None:
+            then(spec)
+        self._reconciler.refresh()
+        gone = spec.id not in self._registry.wanted
+        entry = last if gone and last is not None else self._reconciler.entry(spec.id)
+        return Written(self._reconciler.version, entry)
 
-    def _publish(self, status: ServeStatus) -> None:
-        entries: dict[str, CatalogEntry] = {}
-        for id_, spec in self._specs.items():
-            app = status.applications.get(spec.app_name)
-            report = self._reports.get(id_)
-            state = state_of(spec, app, report, self._failures.get(id_))
-            if (told := seen(report, state)) is not None:
-                self._reports[id_] = told
-            if state.status == "ready" and state.max_model_len is None:
-                self._ask(spec)
-            entries[id_] = CatalogEntry(spec, state, self._entries[id_].created)
-        if entries != self._entries:
-            self._entries = entries
-            self._version += 1
-            self._changed.set()
-            self._changed = asyncio.Event()
+    async def _known(self, name: str) -> Wanted:
+        return self._registry.get(name)
+
+    def _wake(self, spec: ModelSpec) -> None:
+        self._reconciler.wake(spec.id)
+
+    def _begin_pull(self, spec: ModelSpec) -> None:
+        if spec.id not in self._pulls:
+            self._reconciler.run_of(spec.id).pull = PullState("running")
+            self._pulls[spec.id] = asyncio.create_task(self._pull(spec))
+
+    async def _pull(self, spec: ModelSpec) -> None:
+        try:
+            state = await pull(spec, str(self._settings.weights), self._app)
+        except Exception:
+            logger.exception("could not fetch the weights of %s", spec.id)
+            state = PullState("failed", detail="the cluster did not take the task")
+        del self._pulls[spec.id]
+        self._reconciler.pulled(spec.id, state)

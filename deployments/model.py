@@ -17,19 +17,22 @@ from ray.serve.config import AutoscalingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.domain.model_spec import ModelSpec
+from app.domain.model_spec import DEPLOYMENT, ModelSpec
 from app.error_handlers import render
 from app.errors import NotFound
 from app.observability.logging import configure_logging
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_call
+from deployments.activity_watch import ActivityWatch
 from deployments.engines.base import Engine, EngineDead, EngineLoad
 from deployments.engines.factory import create_engine
 from deployments.link.listener import Listener
 from deployments.link.tickets import Ticket
+from deployments.placement import actor_options, group_options
 from deployments.reply import ReplyHead
-from deployments.reporter import Reporter
-from deployments.states import PhaseReport
+from deployments.reporter import Reporter, own_place
+from deployments.reports import PhaseReport
+from deployments.start_clock import PhaseClock
 from deployments.weights import WeightsError, fetch
 
 logger = logging.getLogger("manta")
@@ -52,29 +55,23 @@ class ModelReplica:
     async def __init__(self, spec: dict[str, Any], weights_dir: str, manager_app: str, link_host: str | None) -> None:
         configure_logging()
         self._spec = ModelSpec.model_validate(spec)
-        reporter = Reporter(self._spec, manager_app)
-        started = time.monotonic()
+        self._place = own_place()
+        self._reporter = Reporter(self._spec, manager_app, self._place)
+        clock = PhaseClock(self._reporter)
         try:
-            weights = await self._fetch(Path(weights_dir), reporter)
+            weights = await self._fetch(Path(weights_dir), clock)
             self._engine: Engine = create_engine(self._spec, weights)
-            await self._engine.start(reporter)
+            await self._engine.start(clock)
         except Exception as error:
-            await reporter.failed(_reason(error))
+            await self._reporter.failed(_reason(error))
             raise
         self._app = self._engine.app()
-        self._actor_id = str(ray.get_runtime_context().get_actor_id())
+        self._detours = self._detoured = 0
         host = link_host or ray.util.get_node_ip_address()
-        self._listener = Listener(self._app, self._actor_id, host, self._spec.limits.max_ongoing_requests)
+        self._listener = Listener(self._app, self._place.replica, host, self._spec.limits.max_ongoing_requests)
         await self._listener.start()
+        self._ready = await self._reporter.ready(self._engine.max_model_len, clock.times())
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
-        self._ready = PhaseReport(
-            self._spec.id,
-            self._spec.digest,
-            "ready",
-            max_model_len=self._engine.max_model_len,
-            start_s=round(time.monotonic() - started, 1),
-        )
-        await reporter.ready(self._ready)
 
     async def __call__(self, request: Request) -> Response:
         """Refuse: where Serve's HTTP goes straight to replicas, it opens a port for these too, which nobody needs."""
@@ -98,17 +95,20 @@ class ModelReplica:
             EngineDead: The engine died before it answered anything.
         """
         call = engine_call(self._app, request)
+        self._detours += 1
+        self._detoured += 1
         try:
             await call.start()
             yield ReplyHead(call.status, call.content_type, await call.read())
             while chunk := await call.read():
                 yield chunk
         finally:
+            self._detours -= 1
             await call.aclose()
 
-    async def describe(self) -> PhaseReport:
-        """What the manager was told when this replica was ready."""
-        return self._ready
+    async def describe(self) -> tuple[dict[str, Any], PhaseReport]:
+        """The spec, as plain values, and what the manager was told when this replica was ready."""
+        return self._spec.model_dump(mode="json", exclude_unset=True), self._ready
 
     async def load(self) -> EngineLoad:
         """The engine's own counters."""
@@ -127,20 +127,23 @@ class ModelReplica:
         if engine := getattr(self, "_engine", None):
             await engine.stop()
 
-    async def _fetch(self, weights_dir: Path, reporter: Reporter) -> str | None:
+    async def _fetch(self, weights_dir: Path, clock: PhaseClock) -> str | None:
         if self._spec.source is None:
             return None
-        reporter("fetching", None, None)
-        report = reporter.threadsafe("fetching")
+        clock("fetching", None, None)
+        report = self._reporter.threadsafe("fetching")
         return await asyncio.to_thread(fetch, self._spec.source, weights_dir, report)
 
     async def _watch_engine(self) -> None:
         # A replica without its engine must not take another request: Serve would notice after three failed health
         # checks, its own end it notices at once. Streams get a moment to tell their callers.
+        activity = ActivityWatch(self._reporter)
         while True:
             await asyncio.sleep(WATCH_S)
             try:
                 await self._engine.check_health()
+                under_way, count = self._listener.calls
+                await activity.look((under_way + self._detours, count + self._detoured), time.monotonic())
             except EngineDead as error:
                 logger.error("the engine of %s died: %s; replacing this replica", self._spec.id, error)
                 await asyncio.sleep(LAST_WORDS_S)
@@ -156,22 +159,19 @@ def _reason(error: Exception) -> str:
 
 def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None) -> Application:
     """The model's Serve application."""
-    scaling, resources, limits = spec.autoscaling, spec.resources, spec.limits
-    options: dict[str, Any] = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
-    if resources.memory_gb is not None:
-        options["memory"] = int(resources.memory_gb * 1024**3)
-    if resources.accelerator_type is not None:
-        options["accelerator_type"] = resources.accelerator_type
-    if resources.env:
-        options["runtime_env"] = {"env_vars": resources.env}
+    scaling, limits = spec.autoscaling, spec.limits
     deployment = ModelReplica.options(
-        name=spec.deployment_name,
+        name=DEPLOYMENT,
+        # By it Serve tells whether replicas have to be replaced, or can be told of the new numbers.
+        version=spec.digest,
+        _internal=True,
         max_ongoing_requests=limits.max_ongoing_requests,
         max_queued_requests=limits.max_queued_requests,
         max_constructor_retry_count=2,
         graceful_shutdown_timeout_s=limits.request_timeout_s,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options=options,
+        ray_actor_options=actor_options(spec),
+        **group_options(spec),
         autoscaling_config=AutoscalingConfig(
             min_replicas=scaling.min_replicas,
             max_replicas=scaling.max_replicas,
@@ -181,4 +181,4 @@ def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: 
             downscale_to_zero_delay_s=scaling.downscale_to_zero_delay_s,
         ),
     )
-    return deployment.bind(spec.model_dump(mode="json"), weights_dir, manager_app, link_host)
+    return deployment.bind(spec.model_dump(mode="json", exclude_unset=True), weights_dir, manager_app, link_host)

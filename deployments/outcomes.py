@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 import ray.exceptions
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.exceptions import BackPressureError, ReplicaUnavailableError
 
 from app.domain.model_spec import ModelSpec
-from app.errors import ApiError, EngineCrashed, ModelStarting, ServerError, ServiceUnavailable
+from app.errors import ApiError, EngineCrashed, ServerError, ServiceUnavailable
 from deployments.engines.base import EngineDead
 
 logger = logging.getLogger("manta")
@@ -23,8 +23,6 @@ DEATHS = (
 )
 """How Ray says that whoever had the request is gone."""
 
-DEFAULT_RETRY_AFTER_S = 10.0
-
 
 class Died(Exception):
     """The replica died before the answer's first byte.
@@ -36,6 +34,14 @@ class Died(Exception):
     def __init__(self, replica: str | None) -> None:
         super().__init__(replica)
         self.replica = replica
+
+
+class Moved(Exception):
+    """The application that ran the spec is gone or going: the model was changed, removed or put to sleep."""
+
+
+class NoReplicaYet(Exception):
+    """No replica took the request. The text says why, to follow the model's name."""
 
 
 def died_midway() -> EngineCrashed:
@@ -55,25 +61,20 @@ def crashed_by_request() -> EngineCrashed:
     )
 
 
-def timed_out(spec: ModelSpec, *, accepted: bool) -> ApiError:
-    """The answer to a request that waited too long."""
+def timed_out(spec: ModelSpec, *, accepted: bool) -> Exception:
+    """What becomes of a request that waited too long."""
     if accepted:
         return ServiceUnavailable(
             f"The model {spec.id!r} did not answer within {spec.limits.request_timeout_s:g} s.", code="request_timeout"
         )
-    return ModelStarting(
-        f"The model {spec.id!r} had no free replica within {spec.limits.cold_start_timeout_s:g} s. Try again shortly.",
-        retry_after_s=DEFAULT_RETRY_AFTER_S,
-    )
+    return NoReplicaYet(f"had no free replica within {spec.limits.cold_start_timeout_s:g} s")
 
 
-def translate(error: Exception, spec: ModelSpec) -> ApiError:
+def translate(error: Exception, spec: ModelSpec) -> Exception:
     """Serve's and Ray's exceptions in our words: the one table of this seam."""
-    if isinstance(error, ApiError):
+    if isinstance(error, ApiError | Moved):
         return error
     if isinstance(error, BackPressureError):
         return ServiceUnavailable(f"Too many requests are waiting for the model {spec.id!r}. Try again shortly.")
-    if isinstance(error, DeploymentUnavailableError):
-        return ModelStarting(f"The model {spec.id!r} is not available at the moment. Try again shortly.")
     logger.error("a request to %s failed in a way that nobody foresaw", spec.id, exc_info=error)
     return ServerError(f"The request to the model {spec.id!r} failed on our side.")

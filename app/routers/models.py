@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Query
@@ -56,8 +57,13 @@ def describe(entry: CatalogEntry) -> dict[str, Any]:
         "capabilities": list(spec.capabilities),
         "max_model_len": state.max_model_len,
         "replicas": state.replicas,
+        "queued": state.queued,
         "status": state.status,
         "phase": state.phase,
         "progress": state.progress,
         "detail": state.detail,
+        "started_at": state.started_at,
+        "retry_at": state.retry_at,
+        "last_start": state.start and state.start.to_dict(),
+        "pull": state.pull and asdict(state.pull),
     }

@@ -141,6 +141,8 @@ _SENTENCES: dict[str, Callable[[ErrorDetails], str]] = {
     "choice": _choice_sentence,
     "unsupported_choice": _choice_sentence,
     "missing": lambda _: "is required",
+    "extra_forbidden": lambda _: "is no field that is known here",
+    "value_error": lambda details: f"is wrong: {details['msg'].removeprefix('Value error, ')}",
     "string_type": _typed("a string"),
     "string_unicode": lambda _: "holds half of a surrogate pair, which no text can",
     "int_type": _typed("an integer"),

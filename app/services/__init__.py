@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.model_admin import FixedModels, ModelAdmin
 from app.settings import Settings
 from app.storage.credentials import Credentials
 from app.storage.database import Database
@@ -21,14 +22,24 @@ class Services:
     settings: Settings
     catalog: CatalogSource
     backend: ModelBackend
+    models: ModelAdmin
     database: Database
     credentials: Credentials
     authenticator: Authenticator
     request_extras: frozenset[str]
 
 
-def build_services(settings: Settings, mongodb_uri: str, catalog: CatalogSource, backend: ModelBackend) -> Services:
+def build_services(
+    settings: Settings,
+    mongodb_uri: str,
+    catalog: CatalogSource,
+    backend: ModelBackend,
+    models: ModelAdmin | None = None,
+) -> Services:
     """Wire the services of one process; opens nothing until the first use.
+
+    Args:
+        models: Changes which models there are; None where nobody can.
 
     Raises:
         SettingsError: ``secret_key`` is missing or ``mongodb_uri`` is not a connection string.
@@ -44,6 +55,7 @@ def build_services(settings: Settings, mongodb_uri: str, catalog: CatalogSource,
         settings=settings,
         catalog=catalog,
         backend=backend,
+        models=models or FixedModels(),
         database=database,
         credentials=credentials,
         authenticator=Authenticator(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.domain.model_spec import Capability, ModelSpec
 from app.domain.model_state import ModelState
-from app.errors import InvalidRequest, ModelNotFound
+from app.errors import InvalidRequest, ModelDisabled, ModelFailed, ModelNotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,30 @@ class Catalog:
             param="model",
             code="unsupported_capability",
         )
+
+
+def check_available(entry: CatalogEntry) -> None:
+    """Return unless waiting for the model would be in vain.
+
+    Raises:
+        ModelFailed: It could not be started.
+        ModelDisabled: It is switched off.
+    """
+    if entry.state.status == "failed":
+        reason = entry.state.detail or "see its log"
+        message = f"The model {entry.spec.id!r} could not be started: {reason}."
+        raise ModelFailed(message, retry_after_s=retry_after_s(entry.state) or 30)
+    if entry.state.status == "disabled":
+        raise ModelDisabled(f"The model {entry.spec.id!r} is switched off.")
+
+
+def retry_after_s(state: ModelState, now: Callable[[], float] = time.time) -> float | None:
+    """In how many seconds a model that does not answer now may, by what its last start took; None if nobody knows."""
+    if state.retry_at is not None:
+        return max(1.0, state.retry_at - now())
+    if state.start is None:
+        return None
+    return max(1.0, state.start.total_s - (now() - state.started_at if state.started_at is not None else 0.0))
 
 
 class CatalogSource(Protocol):

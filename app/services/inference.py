@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from app.domain.model_spec import Capability, ModelSpec, RequestLimits
-from app.errors import InvalidRequest, ModelFailed, ServiceUnavailable
+from app.errors import InvalidRequest
 from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.backend import EngineRequest, EngineResponse
-from app.services.catalog import CatalogEntry
+from app.services.catalog import CatalogEntry, check_available
 from app.services.relay import Relay
 
 OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
@@ -44,7 +44,7 @@ def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[s
     """
     entry = services.catalog.current().able(parsed.model, route.capability)
     state["model"] = entry.spec.id
-    _check_state(entry)
+    check_available(entry)
     check_output_cap(entry, parsed.payload)
     request = EngineRequest(
         path=route.path,
@@ -78,15 +78,6 @@ def _default_tokens(route: Route, limits: RequestLimits) -> int | None:
     if route.capability == "chat" and limits.default_output_tokens is not None and route.path in GENERATIVE:
         return limits.default_output_tokens
     return limits.max_output_tokens if route.path in GENERATIVE else None
-
-
-def _check_state(entry: CatalogEntry) -> None:
-    if entry.state.status == "failed":
-        reason = entry.state.detail or "see its log"
-        raise ModelFailed(f"The model {entry.spec.id!r} could not be started: {reason}.", retry_after_s=30)
-    if entry.state.status == "disabled":
-        message = f"The model {entry.spec.id!r} is switched off."
-        raise ServiceUnavailable(message, retry_after_s=60, code="model_disabled")
 
 
 def check_output_cap(entry: CatalogEntry, payload: Mapping[str, Any]) -> None:

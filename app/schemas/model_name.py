@@ -1,0 +1,31 @@
+"""A request that names a model and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.schemas.common import ModelName, Strict, example
+from app.schemas.problem import refusal
+
+
+class ModelNameRequest(Strict):
+    """Which model is meant."""
+
+    model_config = example({"model": "smollm2-135m-instruct"})
+
+    model: ModelName
+
+
+def parse(body: Mapping[str, Any]) -> str:
+    """The name.
+
+    Raises:
+        InvalidRequest: There is none, or more than it.
+    """
+    try:
+        return ModelNameRequest.model_validate(body).model
+    except ValidationError as error:
+        raise refusal(error) from None

@@ -1,0 +1,23 @@
+"""Work on particular nodes of the cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+
+def alive() -> list[str]:
+    """The ids of the nodes that live, in hex."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
+def on_node(task: Any, node: str, *args: Any) -> Any:
+    """Call a remote function there; its reference. Fails if the node goes."""
+    return task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*args)
+
+
+def on_every_node(task: Any, *args: Any) -> list[Any]:
+    """Call a remote function on every living node; the references."""
+    return [on_node(task, node, *args) for node in alive()]
