@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 import pytest
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError
 
 from app.domain.api_key import ApiKey
 from app.domain.model_spec import ModelSpec
@@ -290,10 +290,8 @@ async def test_an_unknown_key_while_the_database_is_down(own_mongodb: MongoServe
 
 SPEC = scripted()
 BACKEND_ERRORS: dict[str, tuple[ApiError, int, str]] = {
-    "no replica in time": (timed_out(SPEC, accepted=False), 503, "model_starting"),
     "no answer in time": (timed_out(SPEC, accepted=True), 503, "request_timeout"),
     "the queue is full": (translate(BackPressureError(1, 1), SPEC), 503, "overloaded"),
-    "the application is gone": (translate(DeploymentUnavailableError(ANY), SPEC), 503, "model_starting"),
     "anything else of Ray's": (translate(RuntimeError("/root/secret"), SPEC), 500, "internal_error"),
     "two replicas died": (crashed_by_request(), 500, "engine_crashed_by_request"),
 }

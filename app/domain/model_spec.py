@@ -83,7 +83,7 @@ class Resources(_Section):
     cpu_binding: str = Field(
         default="nobind",
         pattern=r"^(nobind|auto|[0-9]+(-[0-9]+)?([,|][0-9]+(-[0-9]+)?)*)$",
-        description="Cores for those threads, such as 0-7 (| between ranks); auto: vLLM chooses, right for one replica.",
+        description="Cores for those threads, such as 0-7 (| between ranks); auto lets vLLM choose for one replica.",
     )
     placement: Literal["PACK", "STRICT_PACK", "SPREAD", "STRICT_SPREAD"] = Field(
         default="PACK", description="How ranks lie on nodes, where engine_args.distributed_executor_backend is ray."

@@ -8,16 +8,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from app.domain.model_spec import ModelSpec
-from app.errors import EngineCrashed, ModelStarting, ServerError, ServiceUnavailable
+from app.domain.model_state import ModelState, StartTimes
+from app.errors import EngineCrashed, ModelDisabled, ModelNotFound, ModelStarting, ServerError, ServiceUnavailable
 from app.services.backend import EngineRequest
+from app.services.catalog import Catalog, CatalogEntry
 from deployments import backend as module
 from deployments.backend import ServeBackend
 from deployments.engines.base import EngineDead
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
+from deployments.queues import Queues
 from deployments.reply import ReplyHead
 from tests.support.gateway import scripted
 
@@ -59,12 +62,25 @@ class Replicas:
     script: Script
     calls: list[bytes] = field(default_factory=list[bytes])
     replies: list[Reply] = field(default_factory=list[Reply])
+    asked: list[ModelSpec] = field(default_factory=list[ModelSpec])
+
+    state: ModelState = field(default_factory=lambda: ModelState("ready"))
+    now: ModelSpec | None = None
+    queues: Queues = field(default_factory=lambda: Queues(cast(Any, None), "gateway"))
 
     def backend(self) -> ServeBackend:
-        return ServeBackend(HandlePath(cast(Handles, self)))
+        return ServeBackend(HandlePath(cast(Handles, self)), self, self.queues)
+
+    def current(self) -> Catalog:
+        """What a catalog source does."""
+        return Catalog.of([CatalogEntry(self.now or SPEC, self.state)] if self.state.status != "draining" else [])
+
+    def forget(self, spec: ModelSpec) -> None:
+        """What ``Handles`` does."""
 
     async def of(self, spec: ModelSpec) -> Any:
         """What ``Handles`` does."""
+        self.asked.append(spec)
         return SimpleNamespace(options=lambda **_: self)
 
     @contextlib.asynccontextmanager
@@ -276,3 +292,50 @@ async def test_who_waits_too_long_for_a_replica_is_told_to_come_back():
         await backend.send(spec, request())
     assert int(late.value.headers["Retry-After"]) >= 1
     assert replicas.replies[0].cancelled
+
+
+def gone_once(asked: EngineRequest, attempt: int) -> list[Any]:
+    return [DeploymentUnavailableError(cast(Any, "m"))] if attempt == 1 else ["r1", HEAD]
+
+
+def moving() -> Replicas:
+    """A model whose application goes while a request waits for it."""
+
+    async def script(asked: EngineRequest, attempt: int) -> list[Any]:
+        return gone_once(asked, attempt)
+
+    return Replicas(script)
+
+
+async def test_a_request_follows_a_model_that_was_changed_while_it_waited():
+    replicas = moving()
+    replicas.now = scripted("m", engine_args={"ttft_s": 1})
+    response = await replicas.backend().send(SPEC, request())
+    assert replicas.asked == [SPEC, replicas.now]
+    await response.aclose()
+
+
+async def test_a_request_for_a_model_that_was_removed_while_it_waited_is_told_so():
+    replicas = moving()
+    replicas.state = ModelState("draining")
+    with pytest.raises(ModelNotFound):
+        await replicas.backend().send(SPEC, request())
+    await replicas.queues.stop()
+
+
+async def test_a_request_for_a_model_that_was_switched_off_while_it_waited_is_told_so():
+    replicas = moving()
+    replicas.state = ModelState("disabled")
+    with pytest.raises(ModelDisabled):
+        await replicas.backend().send(SPEC, request())
+    await replicas.queues.stop()
+
+
+async def test_who_waited_too_long_is_told_when_to_come_again_by_what_starts_take():
+    spec = scripted("m", limits={"cold_start_timeout_s": 0.05})
+    replicas = Replicas(always(HANG))
+    replicas.state = ModelState("starting", start=StartTimes(load_s=34))
+    with pytest.raises(ModelStarting, match=r"no free replica within 0.05 s") as refusal:
+        await replicas.backend().send(spec, request())
+    assert refusal.value.headers["Retry-After"] == "34"
+    await replicas.queues.stop()

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from app.domain.model_spec import ModelSpec
-from app.errors import EngineCrashed, ModelStarting, ServerError, ServiceUnavailable
+from app.errors import EngineCrashed, ServerError, ServiceUnavailable
 from app.services.asgi_call import Receive, Scope, Send
 from app.services.backend import EngineResponse
 from deployments.engines.base import EngineDead
@@ -20,7 +20,7 @@ from deployments.handles import Handles
 from deployments.link.listener import Listener
 from deployments.link.tickets import Grant, Ticket
 from deployments.link_path import LinkPath
-from deployments.outcomes import Died
+from deployments.outcomes import Died, NoReplicaYet
 from deployments.reply import ReplyHead
 from tests.deployments.link.conftest import REPLICA, Behaviour, body, request, start
 from tests.support.gateway import scripted
@@ -82,10 +82,15 @@ class Model:
     there: Ticket | Exception | None = None
     grants: list[Grant] = field(default_factory=list[Grant])
     calls: list[Call] = field(default_factory=list[Call])
+    forgotten: bool = False
 
     async def of(self, spec: ModelSpec) -> Any:
         """What ``Handles`` does."""
         return SimpleNamespace(options=lambda method_name: self if method_name == "infer" else self._leases())
+
+    def forget(self, spec: ModelSpec) -> None:
+        """What ``Handles`` does."""
+        self.forgotten = True
 
     def path(self) -> LinkPath:
         """The way to it."""
@@ -158,7 +163,7 @@ async def test_an_answer_comes_whole_and_its_lease_serves_the_next(model: Make):
     there = await model(hello)
     path = there.path()
     for _ in range(3):
-        response = await path.attempt(SPEC, request(), soon())
+        response = await path.attempt(SPEC, request(), soon(), asyncio.Event())
         assert (response.status, response.content_type) == (200, "text/event-stream")
         assert await text_of(response) == b"onetwo"
     assert len(there.calls) == 1
@@ -174,7 +179,7 @@ async def test_it_says_when_a_replica_was_found(model: Make):
 async def test_a_dead_engine_is_a_death_and_its_lease_ends(model: Make):
     there = await model(dead)
     with pytest.raises(Died) as death:
-        await there.path().attempt(SPEC, request(), soon())
+        await there.path().attempt(SPEC, request(), soon(), asyncio.Event())
     assert death.value.replica == REPLICA
     async with asyncio.timeout(5):
         await there.grants[0].over.wait()
@@ -182,7 +187,7 @@ async def test_a_dead_engine_is_a_death_and_its_lease_ends(model: Make):
 
 async def test_a_replica_that_goes_before_the_answer_is_a_death(model: Make):
     there = await model(silent)
-    attempt = asyncio.create_task(there.path().attempt(SPEC, request(), soon()))
+    attempt = asyncio.create_task(there.path().attempt(SPEC, request(), soon(), asyncio.Event()))
     await asyncio.sleep(0.1)
     hang_up(there)
     with pytest.raises(Died) as death:
@@ -197,7 +202,7 @@ async def test_a_replica_that_goes_in_the_middle_is_told(model: Make):
         await silent(scope, receive, send)
 
     there = await model(half)
-    response = await there.path().attempt(SPEC, request(), soon())
+    response = await there.path().attempt(SPEC, request(), soon(), asyncio.Event())
     hang_up(there)
     with pytest.raises(EngineCrashed, match="in the middle"):
         await text_of(response)
@@ -205,13 +210,13 @@ async def test_a_replica_that_goes_in_the_middle_is_told(model: Make):
 
 async def test_a_failure_of_the_application_is_ours(model: Make):
     with pytest.raises(ServerError):
-        await (await model(broken)).path().attempt(SPEC, request(), soon())
+        await (await model(broken)).path().attempt(SPEC, request(), soon(), asyncio.Event())
 
 
 async def test_an_answer_that_takes_too_long_is_given_up(model: Make):
     spec = scripted("m", limits={"request_timeout_s": 0.05})
     with pytest.raises(ServiceUnavailable) as late:
-        await (await model(silent)).path().attempt(spec, request(), soon())
+        await (await model(silent)).path().attempt(spec, request(), soon(), asyncio.Event())
     assert late.value.code == "request_timeout"
 
 
@@ -222,8 +227,8 @@ async def test_who_waits_too_long_for_a_replica_is_told_to_come_back(model: Make
 
     monkeypatch.setattr(Call, "__anext__", never)
     there = await model(hello)
-    with pytest.raises(ModelStarting):
-        await there.path().attempt(SPEC, request(), soon(0.05))
+    with pytest.raises(NoReplicaYet):
+        await there.path().attempt(SPEC, request(), soon(0.05), asyncio.Event())
     await asyncio.sleep(0)
     assert there.calls[0].cancelled
 
@@ -231,11 +236,11 @@ async def test_who_waits_too_long_for_a_replica_is_told_to_come_back(model: Make
 async def test_a_caller_that_leaves_gives_its_lease_back(model: Make):
     there = await model(silent)
     path = there.path()
-    attempt = asyncio.create_task(path.attempt(SPEC, request(), soon()))
+    attempt = asyncio.create_task(path.attempt(SPEC, request(), soon(), asyncio.Event()))
     await asyncio.sleep(0.1)
     attempt.cancel()
     await asyncio.gather(attempt, return_exceptions=True)
-    second = asyncio.create_task(path.attempt(SPEC, request(), soon()))
+    second = asyncio.create_task(path.attempt(SPEC, request(), soon(), asyncio.Event()))
     await asyncio.sleep(0.1)
     assert len(there.calls) == 1, "the lease was free again"
     second.cancel()
@@ -245,7 +250,7 @@ async def test_a_caller_that_leaves_gives_its_lease_back(model: Make):
 async def test_where_there_is_no_way_to_the_listener_the_handle_carries_the_bytes(model: Make):
     there = await model(hello)
     there.there = Ticket("b" * 32, "127.0.0.1", free_port(), 0, "token")
-    response = await there.path().attempt(SPEC, request(), soon())
+    response = await there.path().attempt(SPEC, request(), soon(), asyncio.Event())
     assert await text_of(response) == b"by handle"
 
 
@@ -253,5 +258,5 @@ async def test_what_serve_says_instead_of_a_lease_is_told_in_our_words(model: Ma
     there = await model(hello)
     there.there = RuntimeError("secret")
     with pytest.raises(ServerError) as told:
-        await there.path().attempt(SPEC, request(), soon())
+        await there.path().attempt(SPEC, request(), soon(), asyncio.Event())
     assert "secret" not in str(told.value)

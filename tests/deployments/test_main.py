@@ -38,7 +38,7 @@ def test_without_arguments_the_environment_decides(tmp_path: Path):
     assert isinstance(manager, Application)
     assert gateway(manager).name == "ModelManager"
     assert gateway(database).name == "EmbeddedDatabase"
-    assert [spec["id"] for spec in gateway(manager).init_args[0]] == ["all-minilm-l6-v2", "smollm2-135m-instruct"]
+    assert [spec["id"] for spec in gateway(manager).init_args[1]] == ["all-minilm-l6-v2", "smollm2-135m-instruct"]
 
 
 def test_arguments_arrive_as_text_and_win_over_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -60,7 +60,7 @@ def test_a_relative_state_directory_is_the_same_for_every_part(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     settings, manager, database = gateway(built(state_dir="here")).init_args
     assert settings.state_dir == tmp_path / "here"
-    assert gateway(manager).init_args[1] == str(tmp_path / "here" / "weights")
+    assert gateway(manager).init_args[0].weights == tmp_path / "here" / "weights"
     assert gateway(database).init_args == (str(tmp_path / "here"),)
 
 

@@ -7,27 +7,30 @@ from typing import Any
 
 import pytest
 
+from app.domain.model_state import StartTimes
 from deployments import reporter as module
 from deployments.reporter import Reporter
-from deployments.states import PhaseReport
+from deployments.reports import ActivityReport, LogPlace, PhaseReport
 from tests.support.gateway import scripted
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
 
 SPEC = scripted("m")
+PLACE = LogPlace("0a", "0b", ("/logs/worker.out",))
+TIMES = StartTimes(load_s=1.0)
 
 
 class Manager:
     """Stands for the manager's handle."""
 
     def __init__(self) -> None:
-        self.heard: list[PhaseReport] = []
+        self.heard: list[Any] = []
         self.open = asyncio.Event()
         self.open.set()
         self.error: Exception | None = None
         self.report = SimpleNamespace(remote=self._report)
 
-    async def _report(self, report: PhaseReport) -> None:
+    async def _report(self, report: PhaseReport | ActivityReport) -> None:
         await self.open.wait()
         if self.error is not None:
             raise self.error
@@ -46,24 +49,23 @@ async def manager(monkeypatch: pytest.MonkeyPatch) -> Manager:
     return manager
 
 
-def ready() -> PhaseReport:
-    return PhaseReport(SPEC.id, SPEC.digest, "ready", max_model_len=10, start_s=1.0)
-
-
 async def settled() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 async def test_phases_are_reported_without_waiting(manager: Manager):
-    Reporter(SPEC, "gateway")("loading", 0.5, "half")
+    Reporter(SPEC, "gateway", PLACE)("loading", 0.5, "half")
     assert manager.heard == []
     await settled()
-    assert manager.heard == [PhaseReport("m", SPEC.digest, "loading", 0.5, "half")]
+    (heard,) = manager.heard
+    assert (heard.model, heard.digest, heard.phase) == ("m", SPEC.digest, "loading")
+    assert (heard.progress, heard.detail, heard.place) == (0.5, "half", PLACE)
+    assert heard.age_s > 0
 
 
 async def test_a_worker_thread_reports_its_steps_as_a_phase(manager: Manager):
-    report = Reporter(SPEC, "gateway").threadsafe("fetching")
+    report = Reporter(SPEC, "gateway", PLACE).threadsafe("fetching")
     await asyncio.to_thread(report, "download", 0.25, None)
     await asyncio.to_thread(report, "download", 0.5, "1 of 2 MB")
     await settled()
@@ -74,10 +76,10 @@ async def test_a_worker_thread_reports_its_steps_as_a_phase(manager: Manager):
 
 
 async def test_the_last_word_comes_last(manager: Manager):
-    reporter = Reporter(SPEC, "gateway")
+    reporter = Reporter(SPEC, "gateway", PLACE)
     manager.open.clear()
     reporter("warming", None, None)
-    last = asyncio.create_task(reporter.ready(ready()))
+    last = asyncio.create_task(reporter.ready(10, TIMES))
     await settled()
     manager.open.set()
     await last
@@ -85,8 +87,8 @@ async def test_the_last_word_comes_last(manager: Manager):
 
 
 async def test_a_failure_is_reported_with_its_reason(manager: Manager):
-    await Reporter(SPEC, "gateway").failed("no memory")
-    assert manager.heard == [PhaseReport("m", SPEC.digest, "failed", detail="no memory")]
+    await Reporter(SPEC, "gateway", PLACE).failed("no memory")
+    assert [(heard.phase, heard.detail) for heard in manager.heard] == [("failed", "no memory")]
 
 
 async def test_a_manager_that_does_not_answer_holds_no_start_up(
@@ -94,17 +96,17 @@ async def test_a_manager_that_does_not_answer_holds_no_start_up(
 ):
     monkeypatch.setattr(module, "FAREWELL_S", 0.05)
     manager.open.clear()
-    reporter = Reporter(SPEC, "gateway")
+    reporter = Reporter(SPEC, "gateway", PLACE)
     reporter("loading", None, None)
-    await reporter.ready(ready())
+    await reporter.ready(10, TIMES)
     assert manager.heard == []
-    assert "could not report ready of m" in caplog.text
+    assert "the model manager did not hear of m" in caplog.text
 
 
 async def test_a_manager_that_fails_fails_no_start(manager: Manager, caplog: pytest.LogCaptureFixture):
     manager.error = RuntimeError("gone")
-    await Reporter(SPEC, "gateway").ready(ready())
-    assert "could not report ready of m: gone" in caplog.text
+    await Reporter(SPEC, "gateway", PLACE).ready(10, TIMES)
+    assert "the model manager did not hear of m: gone" in caplog.text
 
 
 async def test_without_a_manager_nothing_is_reported_and_nothing_fails(
@@ -115,7 +117,12 @@ async def test_without_a_manager_nothing_is_reported_and_nothing_fails(
 
     monkeypatch.setattr(module.serve, "get_deployment_handle", missing)
     with caplog.at_level(logging.WARNING):
-        reporter = Reporter(SPEC, "gateway")
+        reporter = Reporter(SPEC, "gateway", PLACE)
     reporter("loading", None, None)
-    await reporter.ready(ready())
+    await reporter.ready(10, TIMES)
     assert "Serve is not running" in caplog.text
+
+
+async def test_what_a_replica_has_to_do_is_reported_with_its_place(manager: Manager):
+    await Reporter(SPEC, "gateway", PLACE).activity(2.5)
+    assert manager.heard == [ActivityReport("m", SPEC.digest, "0a", "0b", 2.5)]

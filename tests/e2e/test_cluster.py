@@ -127,4 +127,4 @@ def test_a_model_whose_file_changed_is_replaced_and_one_whose_file_went_goes(clu
 
 
 def _replicas(cluster: Cluster, model: str) -> list[int]:
-    return [process.pid for process in cluster.processes(f"ray::ServeReplica:model-{model}:")]
+    return [process.pid for process in cluster.processes(f"ray::ServeReplica:model-{model}@")]

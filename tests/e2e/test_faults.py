@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -150,7 +151,7 @@ def wait_until_it_answers(service: Live, killed: str) -> None:
 
 def replicas(service: Live, model: str) -> list[psutil.Process]:
     """The processes of a model's replicas."""
-    return processes(service, f"ray::ServeReplica:model-{model}:")
+    return processes(service, f"ray::ServeReplica:model-{model}@")
 
 
 def processes(service: Live, title: str) -> list[psutil.Process]:
@@ -169,7 +170,7 @@ def _title(process: psutil.Process) -> str:
 def deaths(service: Live, model: str) -> int:
     """How many of the model's replicas Serve has found dead."""
     log = (service.state_dir / "logs" / "serve.log").read_text()
-    return log.count(f"app='model-{model}') crashed, marking it unhealthy")
+    return len(re.findall(rf"app='model-{model}@\w+'\) crashed, marking it unhealthy", log))
 
 
 def wait_until_ready(service: Live, model: str, count: int) -> None:

@@ -90,7 +90,7 @@ def text_of(cluster: Cluster, model: str) -> str:
 
 def test_the_gateway_reaches_a_model_on_another_node_by_a_link(cluster: Cluster) -> None:
     """An answer and a stream say the same; their bytes come over a connection to the other node's address."""
-    (replica,) = cluster.processes("ray::ServeReplica:model-far:")
+    (replica,) = cluster.processes("ray::ServeReplica:model-far@")
     (gateway,) = cluster.processes("ray::ServeReplica:default:Gateway")
     assert replica.ppid() != gateway.ppid(), "both are on one node"
     assert not [process for process in cluster.processes() if process.name() == "haproxy"]

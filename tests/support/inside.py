@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Self
 from urllib.request import urlopen
 
-from app.domain.model_spec import ModelSpec
+from app.domain.model_spec import DEPLOYMENT, ModelSpec
 
 POLL_S = 0.05
 MARK = "inside: "
@@ -85,7 +85,7 @@ class Inside:
     def _ask(self, question: str, spec: ModelSpec) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"question": question, "model": spec.id, "app": spec.app_name, "deployment": spec.deployment_name}
+        asked = {"question": question, "model": spec.id, "app": spec.app_name, "deployment": DEPLOYMENT}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.domain.model_spec import ModelSpec
+from app.domain.model_spec import ModelSpec, model_of
 
 SOURCE = "pypi://package==1.0/model"
 
@@ -92,9 +92,18 @@ def test_a_spec_survives_the_way_to_another_process():
     assert again.app_name == model.app_name
 
 
-@pytest.mark.parametrize("fields", [{"aliases": ["n"]}, {"owned_by": "somebody"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"aliases": ["n"]},
+        {"owned_by": "somebody"},
+        {"autoscaling": {"max_replicas": 2}},
+        {"limits": {"max_queued_requests": 1, "cold_start_timeout_s": 1}},
+    ],
+)
 def test_the_digest_ignores_what_no_replica_runs_by(fields: dict[str, Any]):
     assert spec(**fields).digest == spec().digest
+    assert spec(**fields).full_digest != spec().full_digest
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,6 @@ def test_the_digest_ignores_what_no_replica_runs_by(fields: dict[str, Any]):
         {"source": "/elsewhere"},
         {"engine": "scripted"},
         {"engine_args": {"dtype": "float32"}},
-        {"autoscaling": {"max_replicas": 2}},
         {"resources": {"num_gpus": 1}},
         {"resources": {"env": {"A": "1"}}},
         {"limits": {"max_ongoing_requests": 8}},
@@ -117,14 +125,53 @@ def test_the_digest_changes_with_what_a_replica_runs_by(fields: dict[str, Any]):
 def test_the_digest_does_not_depend_on_the_order_of_keys():
     one, other = spec(engine_args={"a": 1, "b": {"c": 1, "d": 2}}), spec(engine_args={"b": {"d": 2, "c": 1}, "a": 1})
     assert one.digest == other.digest
-    assert one.deployment_name == f"replica-{one.digest}"
 
 
-def test_application_names_hold_no_slash():
-    assert "/" not in spec(id="org/model").app_name
-    assert spec(id="model").app_name == "model-model"
+@pytest.mark.parametrize("id_", ["model", "org/model", "a-b", "a.b_c"])
+def test_an_applications_name_tells_model_and_digest(id_: str):
+    model = spec(id=id_)
+    assert "/" not in model.app_name
+    assert model_of(model.app_name) == (id_, model.digest)
+
+
+@pytest.mark.parametrize("name", ["gateway", "model-", "model-of-somebody-else", "other@0123456789ab"])
+def test_other_applications_are_no_models(name: str):
+    assert model_of(name) is None
 
 
 def test_models_with_different_ids_have_different_applications():
     ids = ["a/b", "a--b", "a-b", "a.b", "a_b", "a__b"]
     assert len({spec(id=id_).app_name for id_ in ids}) == len(ids)
+
+
+@pytest.mark.parametrize("name", ["start", "org/stop", "download/x", "pull", "a/logs"])
+def test_words_of_the_apis_paths_are_no_names(name: str):
+    for fields in ({"id": name}, {"id": "m", "aliases": [name]}):
+        with pytest.raises(ValidationError, match="a word of the API's paths"):
+            ModelSpec(engine="scripted", **fields)
+
+
+def test_a_share_of_a_gpu_is_below_one():
+    for share in (0, 0.25, 1, 8):
+        assert spec(resources={"num_gpus": share}).resources.num_gpus == share
+    with pytest.raises(ValidationError, match="above that only whole ones"):
+        spec(resources={"num_gpus": 1.5})
+
+
+def test_each_rank_on_gpus_has_one():
+    ranks = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}
+    assert spec(engine_args=ranks, resources={"num_gpus": 4}).ranks == 4
+    assert spec(engine_args=ranks).ranks == 4
+    with pytest.raises(ValidationError, match=r"num_gpus is 1, but .* make 4 ranks"):
+        spec(engine_args=ranks, resources={"num_gpus": 1})
+
+
+@pytest.mark.parametrize("binding", ["0-3", "0,2,4", "0-3|4-7", "auto", "nobind"])
+def test_cores_can_be_named(binding: str):
+    assert spec(resources={"cpu_binding": binding}).resources.cpu_binding == binding
+
+
+@pytest.mark.parametrize("binding", ["", "all", "0-", "0-3;rm", "a"])
+def test_what_names_no_cores_is_refused(binding: str):
+    with pytest.raises(ValidationError, match="cpu_binding"):
+        spec(resources={"cpu_binding": binding})

@@ -127,7 +127,7 @@ def test_each_resource_is_shown_once(document: dict[str, Any]):
 
 async def test_the_examples_work_as_they_are_shown(gateway: Gateway, document: dict[str, Any]):
     for path, item in document["paths"].items():
-        if "requestBody" not in item.get("post", {}):
+        if "requestBody" not in item.get("post", {}) or path.startswith("/v1/models"):
             continue
         name = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
         example = document["components"]["schemas"][name]["examples"][0]

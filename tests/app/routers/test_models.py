@@ -33,10 +33,15 @@ async def test_a_model_says_what_it_can_and_how_it_is(gateway: Gateway):
         "capabilities": ["chat", "completions"],
         "max_model_len": 2048,
         "replicas": 1,
+        "queued": 0,
         "status": "ready",
         "phase": None,
         "progress": None,
         "detail": None,
+        "started_at": None,
+        "retry_at": None,
+        "last_start": None,
+        "pull": None,
     }
 
 

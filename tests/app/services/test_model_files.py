@@ -45,7 +45,7 @@ def test_files_and_folders_split_by_commas_each_once(folder: Path):
         ("id: a\nengine: scripted\nautoscaling:\n  min_replicas: -1\n", "4: autoscaling.min_replicas: Input should be"),
         ("id: a\nengine: scripted\ncapabilities: [chat, sing]\n", "3: capabilities[1]: Input should be"),
         ("engine: scripted\n", "1: id: Field required"),
-        ("# a comment\nid: a\n", "2: engine vllm needs a source"),
+        ("# a comment\nid: a\n", "2: source: engine vllm needs a source"),
         ("id: a\nengine: scripted\nautoscaling:\n  min_replicas: 3\n", "3: autoscaling: min_replicas (3) is above"),
         ("id: a\nengine: scripted\nid: b\n", "3: id: written twice"),
         ("id: a\nresources:\n  env:\n    A: x\n    A: y\n", "5: resources.env.A: written twice"),

