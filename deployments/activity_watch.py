@@ -36,9 +36,11 @@ class ActivityWatch:
     async def look(self, calls: tuple[int, int], now: float) -> None:
         """Take how many calls are under way and how many there have been, at this moment of a monotonic clock."""
         under_way, count = calls
-        if under_way or count != self._count:
-            self._count = count
-            self._quiet_since = None if under_way else now
+        if under_way:
+            self._quiet_since = None
+        elif self._quiet_since is None or count != self._count:
+            self._quiet_since = now
+        self._count = count
         idle_s = 0.0 if self._quiet_since is None else now - self._quiet_since
         idle = idle_s >= IDLE_S
         if idle != self._told or now - self._told_at >= REPEAT_S:
