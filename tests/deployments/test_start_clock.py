@@ -9,14 +9,13 @@ from deployments.start_clock import PhaseClock
 
 
 def test_each_phase_gets_its_seconds_and_everything_is_passed_on(monkeypatch: pytest.MonkeyPatch):
-    now = 0.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    moments = iter((10.0, 13.0, 20.0, 21.0))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(moments))
     monkeypatch.setattr(module, "age_s", lambda: 1.5)
     heard: list[Any] = []
     clock = PhaseClock(lambda *report: heard.append(report))
-    for now, phase in ((10.0, "fetching"), (11.0, "fetching"), (13.0, "loading"), (20.0, "warming")):
-        clock(phase, 0.5, "words")  # type: ignore[arg-type]
-    now = 21.0
+    for phase in ("fetching", "fetching", "loading", "warming"):
+        clock(phase, 0.5, "words")
     times = clock.times()
     assert (times.process_s, times.fetch_s, times.load_s, times.warm_s) == (1.5, 3.0, 7.0, 1.0)
     assert heard[0] == ("fetching", 0.5, "words")

@@ -26,6 +26,7 @@ from app.services.catalog import Catalog, CatalogEntry, StaticCatalog
 from app.services.inprocess import InProcessBackend
 from app.settings import Settings
 from deployments.engines.scripted import ScriptedEngine
+from tests.support.model_admin import ChangingModels
 from tests.support.mongo import MongoServer
 from tests.support.ports import bound_socket
 
@@ -150,9 +151,10 @@ async def running_gateway(
     mongodb_uri: str,
     database_name: str,
     entries: Sequence[CatalogEntry] = tuple(STANDARD_MODELS.values()),
+    models: ChangingModels | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
-    """A gateway with engines of its own."""
+    """A gateway with engines of its own; its models are ``models``, if given."""
     engines = {entry.spec.id: ScriptedEngine(entry.spec, die=lambda: None) for entry in entries}
     for engine in engines.values():
         await engine.start(lambda *_: None)
@@ -168,8 +170,9 @@ async def running_gateway(
     services = build_services(
         Settings.load(**values),
         mongodb_uri,
-        StaticCatalog(Catalog.of(entries)),
+        models or StaticCatalog(Catalog.of(entries)),
         backend,
+        models,
     )
     await services.credentials.prepare()
     key = await new_key(services)
