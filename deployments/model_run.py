@@ -88,6 +88,7 @@ class ModelRun:
         if self.wanted is not None and wanted.enabled and not self.wanted.enabled:
             self._forgive()
         self.wanted = wanted
+        self._rename(wanted.spec)
 
     def knows(self, digest: str) -> bool:
         """Whether a replica of this digest ever said that it is ready."""
@@ -104,6 +105,7 @@ class ModelRun:
         self.hear(replace(report, phase="served"), now)
         if self.wanted is not None and spec.digest != self.wanted.spec.digest and self.ready_since is None:
             self.serving = spec
+            self._rename(self.wanted.spec)
 
     def expect(self, queued: int, now: float) -> None:
         """Note how many requests wait for the model."""
@@ -163,7 +165,8 @@ class ModelRun:
         if (told := seen(report, state)) is not None:
             self._reports[self.serving.digest] = told
         if self.wanted is None or not self.wanted.enabled:
-            state = replace(state, status="draining" if _has_replicas(apps) else "disabled", phase=None, detail=None)
+            ending = "its last requests are ending" if _has_replicas(apps) else None
+            state = replace(state, status="disabled", phase=None, progress=None, detail=ending)
         elif self._failure is not None and app is None:
             state = replace(state, status="failed", phase=None, detail=self._failure)
         elif self.serving.digest != self.wanted.spec.digest:
@@ -180,7 +183,6 @@ class ModelRun:
     def _choose(self, target: ModelSpec, live: AppView | None, apps: Apps, now: float, fits: Fits) -> None:
         """Decide by which spec requests go."""
         if self.serving.digest == target.digest:
-            self.serving = target
             return
         before = apps.get(self.serving.digest)
         worth_keeping = before is not None and before.running > 0 and not before.going
@@ -189,10 +191,13 @@ class ModelRun:
         if ready or stuck or not worth_keeping:
             self.serving = target
             self._switched_at = now
+
+    def _rename(self, target: ModelSpec) -> None:
+        """Names are the gateways' own affair, and so is all that no replica runs by: it is true at once."""
+        if self.serving.digest == target.digest:
+            self.serving = target
         else:
-            # Names are the gateways' own affair: they are true at once.
-            names = {"aliases": target.aliases, "owned_by": target.owned_by}
-            self.serving = self.serving.model_copy(update=names)
+            self.serving = self.serving.model_copy(update={"aliases": target.aliases, "owned_by": target.owned_by})
 
     def _watch_start(self, live: AppView | None, now: float) -> None:
         self._failing = self._failing and live is not None and live.failed

@@ -193,7 +193,7 @@ def test_a_model_that_is_switched_off_goes_with_all_its_versions():
     bench = changing()
     bench.want(NEW, enabled=False)
     assert set(bench.plan([(OLD, UP), (NEW, STARTING)]).delete) == {OLD.app_name, NEW.app_name}
-    assert bench.state().status == "draining"
+    assert (bench.state().status, bench.state().detail) == ("disabled", "its last requests are ending")
     bench.apps = {}
     assert bench.plan() == Plan()
     assert bench.state().status == "disabled"
