@@ -13,7 +13,6 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,6 +22,8 @@ from app.errors import NotFound
 from app.observability.logging import configure_logging
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_call
+from deployments.activity import Activity
+from deployments.autoscaling import autoscaling_config
 from deployments.engines.base import Engine, EngineDead, EngineLoad
 from deployments.engines.factory import create_engine
 from deployments.link.listener import Listener
@@ -61,7 +62,7 @@ class ModelReplica:
         except Exception as error:
             await reporter.failed(_reason(error))
             raise
-        self._app = self._engine.app()
+        self._app = Activity(self._engine.app())
         self._actor_id = str(ray.get_runtime_context().get_actor_id())
         host = link_host or ray.util.get_node_ip_address()
         self._listener = Listener(self._app, self._actor_id, host, self._spec.limits.max_ongoing_requests)
@@ -75,6 +76,19 @@ class ModelReplica:
             start_s=round(time.monotonic() - started, 1),
         )
         await reporter.ready(self._ready)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy goes by; Serve asks about once a second. See ``deployments.autoscaling``."""
+        load = await self._engine.load()
+        return {
+            "sequences": load.running + load.waiting,
+            "waiting": load.waiting,
+            "waiting_tokens": load.waiting_tokens,
+            "prompt_tokens": load.prompt_tokens,
+            "kv_usage": load.kv_usage,
+            "idle_s": self._app.idle_s,
+            "start_s": self._ready.start_s or 0.0,
+        }
 
     async def __call__(self, request: Request) -> Response:
         """Refuse: where Serve's HTTP goes straight to replicas, it opens a port for these too, which nobody needs."""
@@ -156,7 +170,7 @@ def _reason(error: Exception) -> str:
 
 def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None) -> Application:
     """The model's Serve application."""
-    scaling, resources, limits = spec.autoscaling, spec.resources, spec.limits
+    resources, limits = spec.resources, spec.limits
     options: dict[str, Any] = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
     if resources.memory_gb is not None:
         options["memory"] = int(resources.memory_gb * 1024**3)
@@ -172,13 +186,6 @@ def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: 
         graceful_shutdown_timeout_s=limits.request_timeout_s,
         graceful_shutdown_wait_loop_s=0.5,
         ray_actor_options=options,
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
-            target_ongoing_requests=scaling.target_ongoing_requests,
-            upscale_delay_s=scaling.upscale_delay_s,
-            downscale_delay_s=scaling.downscale_delay_s,
-            downscale_to_zero_delay_s=scaling.downscale_to_zero_delay_s,
-        ),
+        autoscaling_config=autoscaling_config(spec),
     )
     return deployment.bind(spec.model_dump(mode="json"), weights_dir, manager_app, link_host)
