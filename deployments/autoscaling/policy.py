@@ -34,6 +34,12 @@ HALF_LIFE_S = 30.0
 LEARNT_S = 5.0
 """The speed is known once it has been seen for this long."""
 
+ARRIVALS_S = 10.0
+"""Over about so long, what arrives is averaged."""
+
+SPARE = 0.8
+"""What arrives shall be this share of what replicas clear: at all of it, queues never end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -105,6 +111,8 @@ class Memory:
         heard: By replica, its last report and when it came.
         cleared: Prompt tokens that replicas with a queue got through, and
         clearing_s: how long they took; older ones count less.
+        arriving: Prompt tokens that come to replicas in a second, and
+        listened: when that was counted last.
         demands: When and how much, over the burst window.
         peaks: Falling demands and when each was last seen: the first is the highest within the downscale delay.
         above_since: Since when demand has been above the target.
@@ -116,6 +124,8 @@ class Memory:
     heard: Mapping[str, tuple[Report, float]] = field(default_factory=dict[str, "tuple[Report, float]"])
     cleared: float = 0.0
     clearing_s: float = 0.0
+    arriving: float = 0.0
+    listened: float | None = None
     demands: tuple[tuple[float, float], ...] = ()
     peaks: tuple[tuple[float, float], ...] = ()
     above_since: float | None = None
@@ -155,15 +165,24 @@ def demand(targets: Targets, seen: Situation, memory: Memory) -> float:
         sequences = max(sequences, seen.ongoing)
     work = (sequences + seen.queued) / targets.sequences
     cache = sum(report.kv_usage for report in reports) / targets.kv_usage
-    return max(work, cache, _backlog(targets, seen, memory, reports))
+    flow = _flow(targets, seen, memory, reports)
+    if flow is not None:
+        # Where there are too few, requests pile up that those on their way will soon be through with.
+        work = min(work, max(flow, seen.ready))
+        return max(work, cache, flow)
+    return max(work, cache)
 
 
-def _backlog(targets: Targets, seen: Situation, memory: Memory, reports: list[Report]) -> float:
-    if (clears := memory.clears) is None or not reports:
-        return 0.0
+def _flow(targets: Targets, seen: Situation, memory: Memory, reports: list[Report]) -> float | None:
+    """Replicas for what arrives and what waits, where any waits; None where it is not known how fast they are."""
+    waiting = sum(report.waiting for report in reports)
+    if (clears := memory.clears) is None or not waiting:
+        return None
+    tokens = sum(report.waiting_tokens for report in reports)
+    tokens += seen.queued * tokens / waiting
     # A replica that is still to start takes no part in anything before it has.
     horizon_s = targets.wait_s + max(report.start_s for report in reports)
-    return sum(report.waiting_tokens for report in reports) / (clears * horizon_s)
+    return memory.arriving / (clears * SPARE) + tokens / (clears * horizon_s)
 
 
 def _speaking(seen: Situation, memory: Memory) -> list[Report]:
@@ -172,19 +191,25 @@ def _speaking(seen: Situation, memory: Memory) -> list[Report]:
 
 def _listen(seen: Situation, memory: Memory) -> Memory:
     heard: dict[str, tuple[Report, float]] = {}
-    cleared = clearing_s = 0.0
+    cleared = clearing_s = arrived = 0.0
     for replica, report in seen.reports.items():
         before, came = memory.heard.get(replica, (None, seen.now))
         if before is not None and before.at == report.at:
             heard[replica] = (before, came)
             continue
         heard[replica] = (report, seen.now)
+        if before is not None:
+            arrived += max(0.0, report.prompt_tokens - before.prompt_tokens)
         if before is not None and before.waiting and report.waiting and report.at > before.at:
             cleared += max(0.0, _done(report) - _done(before))
             clearing_s += report.at - before.at
     keep = 0.5 ** (clearing_s / len(seen.reports) / HALF_LIFE_S) if clearing_s else 1.0
+    past = 0.5 ** ((seen.now - (memory.listened or seen.now)) / ARRIVALS_S)
+    passed = seen.now - (memory.listened or seen.now)
     return replace(
         memory,
+        arriving=memory.arriving * past + (arrived * math.log(2) / ARRIVALS_S),
+        listened=seen.now,
         heard=heard,
         cleared=memory.cleared * keep + cleared,
         clearing_s=memory.clearing_s * keep + clearing_s,

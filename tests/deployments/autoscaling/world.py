@@ -1,4 +1,4 @@
-"""A model as the policy sees it, tick by tick: replicas that come at once or not, and the work that a test gives them."""
+"""A model as the policy sees it, tick by tick, under the work that a test gives it."""
 
 from __future__ import annotations
 
