@@ -1,8 +1,8 @@
 """How many replicas a model should have: a pure function of what was seen and remembered.
 
 Demand is told in replicas, as the largest of three: sequences against how many a replica should have, prompt tokens
-that wait against how many a replica clears in time, and cache in use against how much of it may be. It is averaged over
-a short window, and then
+that come and that wait against how many a replica clears, and cache in use against how much of it may be. It is
+averaged over a short window, and then
 
 - from none, as many start at once as the queue needs;
 - a burst, demand for twice what is there, is followed at once, and while it lasts nothing shrinks;
@@ -34,8 +34,8 @@ HALF_LIFE_S = 30.0
 LEARNT_S = 5.0
 """The speed is known once it has been seen for this long."""
 
-ARRIVALS_S = 10.0
-"""Over about so long, what arrives is averaged."""
+ARRIVALS_S = 30.0
+"""After so long, what has arrived counts half. Who starts a replica for a shorter rush than this has it too late."""
 
 SPARE = 0.8
 """What arrives shall be this share of what replicas clear: at all of it, queues never end."""
@@ -125,7 +125,7 @@ class Memory:
     cleared: float = 0.0
     clearing_s: float = 0.0
     arriving: float = 0.0
-    listened: float | None = None
+    listened: float = -math.inf
     demands: tuple[tuple[float, float], ...] = ()
     peaks: tuple[tuple[float, float], ...] = ()
     above_since: float | None = None
@@ -165,12 +165,10 @@ def demand(targets: Targets, seen: Situation, memory: Memory) -> float:
         sequences = max(sequences, seen.ongoing)
     work = (sequences + seen.queued) / targets.sequences
     cache = sum(report.kv_usage for report in reports) / targets.kv_usage
-    flow = _flow(targets, seen, memory, reports)
-    if flow is not None:
-        # Where there are too few, requests pile up that those on their way will soon be through with.
-        work = min(work, max(flow, seen.ready))
-        return max(work, cache, flow)
-    return max(work, cache)
+    if (flow := _flow(targets, seen, memory, reports)) is None:
+        return max(work, cache)
+    # Where there are too few, requests pile up that those on their way will soon be through with.
+    return max(min(work, seen.ready), min(flow, sequences + seen.queued), cache)
 
 
 def _flow(targets: Targets, seen: Situation, memory: Memory, reports: list[Report]) -> float | None:
@@ -204,11 +202,10 @@ def _listen(seen: Situation, memory: Memory) -> Memory:
             cleared += max(0.0, _done(report) - _done(before))
             clearing_s += report.at - before.at
     keep = 0.5 ** (clearing_s / len(seen.reports) / HALF_LIFE_S) if clearing_s else 1.0
-    past = 0.5 ** ((seen.now - (memory.listened or seen.now)) / ARRIVALS_S)
-    passed = seen.now - (memory.listened or seen.now)
+    fade = 0.5 ** (max(0.0, seen.now - memory.listened) / ARRIVALS_S)
     return replace(
         memory,
-        arriving=memory.arriving * past + (arrived * math.log(2) / ARRIVALS_S),
+        arriving=memory.arriving * fade + arrived * math.log(2) / ARRIVALS_S,
         listened=seen.now,
         heard=heard,
         cleared=memory.cleared * keep + cleared,

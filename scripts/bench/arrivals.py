@@ -1,8 +1,8 @@
 """When requests come and how long they are, from a seed.
 
-Lengths are lognormal. The means of BurstGPT's conversations (Wang et al., "BurstGPT", arXiv 2401.17644) are of the order
-of 600 tokens asked and 250 answered; its arrivals are told there as gamma distributed with a shape far below 1, changing
-over the day. What is used here is of that kind, not its trace.
+Lengths are lognormal. BurstGPT (Wang et al., arXiv 2401.17644) tells of lengths with long tails and of arrivals whose
+gaps are gamma distributed with a shape that changes over the day and is often far below 1. What is used here is of that
+kind: its numbers are made up, and nothing is taken from the trace.
 """
 
 from __future__ import annotations

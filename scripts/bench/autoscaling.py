@@ -161,9 +161,7 @@ def main() -> int:
         "a replica": ", ".join(f"{name} {value:g}" for name, value in asdict(HARDWARE).items()),
     }
     table = tables.table(head, rows)
-    text = "\n\n".join(
-        ["# Autoscaling, simulated", tables.pairs({**setting, **machine(), **versions()}), table, ABOUT]
-    )
+    text = "\n\n".join(["# Autoscaling, simulated", tables.pairs({**setting, **machine(), **versions()}), table, ABOUT])
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(text + "\n", encoding="utf-8")
     record = {" / ".join(key): [asdict(each) for each in of] for key, of in found.items()}

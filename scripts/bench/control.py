@@ -34,7 +34,6 @@ RECORD_SHARE = 0.2
 """Serve records metrics this often, as a share of the look-back period."""
 
 
-
 QUEUED = "queued"
 DEPLOYMENT = DeploymentID(name="replica", app_name="model")
 
