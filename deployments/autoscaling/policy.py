@@ -34,6 +34,9 @@ HALF_LIFE_S = 30.0
 LEARNT_S = 5.0
 """The speed is known once it has been seen for this long."""
 
+STEADY_S = 10.0
+"""A replica shows its speed once it has had a queue for so long: before, it may just be reading what came together."""
+
 ARRIVALS_S = 30.0
 """After so long, what has arrived counts half. Who starts a replica for a shorter rush than this has it too late."""
 
@@ -103,12 +106,27 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """The last report of a replica.
+
+    Attributes:
+        report: What it said.
+        came: When that came.
+        queue_since: Since when it has had a queue, by its own clock; None while it has none.
+    """
+
+    report: Report
+    came: float
+    queue_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What is carried from one decision to the next. All of it may get lost: nothing shrinks until it is back.
 
     Attributes:
         since: When it began.
-        heard: By replica, its last report and when it came.
+        heard: By replica.
         cleared: Prompt tokens that replicas with a queue got through, and
         clearing_s: how long they took; older ones count less.
         arriving: Prompt tokens that come to replicas in a second, and
@@ -121,7 +139,7 @@ class Memory:
     """
 
     since: float
-    heard: Mapping[str, tuple[Report, float]] = field(default_factory=dict[str, "tuple[Report, float]"])
+    heard: Mapping[str, Heard] = field(default_factory=dict[str, Heard])
     cleared: float = 0.0
     clearing_s: float = 0.0
     arriving: float = 0.0
@@ -184,24 +202,27 @@ def _flow(targets: Targets, seen: Situation, memory: Memory, reports: list[Repor
 
 
 def _speaking(seen: Situation, memory: Memory) -> list[Report]:
-    return [report for report, came in memory.heard.values() if seen.now - came < SILENT_S]
+    return [each.report for each in memory.heard.values() if seen.now - each.came < SILENT_S]
 
 
 def _listen(seen: Situation, memory: Memory) -> Memory:
-    heard: dict[str, tuple[Report, float]] = {}
+    heard: dict[str, Heard] = {}
     cleared = clearing_s = arrived = 0.0
     for replica, report in seen.reports.items():
-        before, came = memory.heard.get(replica, (None, seen.now))
-        if before is not None and before.at == report.at:
-            heard[replica] = (before, came)
+        before = memory.heard.get(replica)
+        if before is None:
+            heard[replica] = Heard(report, seen.now, report.at if report.waiting else None)
             continue
-        heard[replica] = (report, seen.now)
-        if before is not None:
-            arrived += max(0.0, report.prompt_tokens - before.prompt_tokens)
-        if before is not None and before.waiting and report.waiting and report.at > before.at:
-            cleared += max(0.0, _done(report) - _done(before))
-            clearing_s += report.at - before.at
-    keep = 0.5 ** (clearing_s / len(seen.reports) / HALF_LIFE_S) if clearing_s else 1.0
+        if before.report.at == report.at:
+            heard[replica] = before
+            continue
+        since = (report.at if before.queue_since is None else before.queue_since) if report.waiting else None
+        heard[replica] = Heard(report, seen.now, since)
+        arrived += max(0.0, report.prompt_tokens - before.report.prompt_tokens)
+        if since is not None and before.report.at - since >= STEADY_S:
+            cleared += max(0.0, _done(report) - _done(before.report))
+            clearing_s += report.at - before.report.at
+    keep = 0.5 ** (clearing_s / len(heard) / HALF_LIFE_S) if clearing_s else 1.0
     fade = 0.5 ** (max(0.0, seen.now - memory.listened) / ARRIVALS_S)
     return replace(
         memory,
@@ -220,6 +241,9 @@ def _done(report: Report) -> float:
 def _remember(targets: Targets, seen: Situation, memory: Memory, current: float) -> Memory:
     now = seen.now
     demands = (*((at, value) for at, value in memory.demands if now - at < targets.burst_window_s), (now, current))
+    if not seen.ready:
+        # What wakes replicas keeps them: nothing before it thins it out.
+        demands = demands[-1:]
     smooth = _mean(demands)
     kept = (each for each in memory.peaks if each[1] > smooth and now - each[0] <= targets.downscale_delay_s)
     quiet = not current and not seen.ongoing
