@@ -5,7 +5,7 @@ that come and that wait against how many a replica clears, and cache in use agai
 averaged over a short window, and then
 
 - from none, as many start at once as the queue needs;
-- a burst, demand for twice what is there, is followed at once, and while it lasts nothing shrinks;
+- a burst, demand for twice as many, is followed at once, and while it lasts nothing shrinks;
 - else demand has to stay above for ``upscale_delay_s``, and has to have stayed below for ``downscale_delay_s``;
 - the last one goes when it has been idle for ``downscale_to_zero_delay_s``, by its own account.
 """
@@ -17,7 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 BURST_RATIO = 2.0
-"""Demand for so many times the replicas there are is a burst."""
+"""Demand for so many times the replicas there are, or are to be, is a burst."""
+
+LOOKED_BACK_S = 8.0
+"""For so long after it ended, Serve may still tell of a queue: its look-back period, and the way there."""
 
 CALM_WINDOWS = 10
 """So many burst windows without one end a burst."""
@@ -136,6 +139,8 @@ class Memory:
         above_since: Since when demand has been above the target.
         burst_until: Until when nothing shrinks.
         quiet_since: Since when nothing has been seen to do.
+        ready: Replicas that took requests, and
+        grown: when they became more.
     """
 
     since: float
@@ -149,6 +154,8 @@ class Memory:
     above_since: float | None = None
     burst_until: float = -math.inf
     quiet_since: float | None = None
+    ready: int = 0
+    grown: float = -math.inf
 
     @property
     def clears(self) -> float | None:
@@ -168,8 +175,9 @@ def decide(targets: Targets, seen: Situation, memory: Memory | None) -> tuple[in
     current = demand(targets, seen, memory)
     memory = _remember(targets, seen, memory, current)
     if seen.ready == 0:
-        # Nobody but the queue has anything to say; what was asked for before is on its way.
-        wanted = max(seen.target, math.ceil(current) if seen.queued else 0)
+        # Nobody but the queue has anything to say. It grows while they start: that alone is no reason for more.
+        enough = not seen.queued or current < BURST_RATIO * seen.target
+        wanted = seen.target if enough else max(seen.target, math.ceil(current))
     else:
         wanted, memory = _resize(targets, seen, memory)
     return min(max(wanted, seen.least), seen.most), memory
@@ -181,12 +189,15 @@ def demand(targets: Targets, seen: Situation, memory: Memory) -> float:
     sequences = sum(report.sequences for report in reports)
     if len(reports) < seen.ready:
         sequences = max(sequences, seen.ongoing)
-    work = (sequences + seen.queued) / targets.sequences
+    # Serve tells of a queue for as long as it looks back: what waited before a replica came is what it has now.
+    fresh = seen.now - memory.grown < LOOKED_BACK_S
+    requests = max(sequences, seen.queued) if fresh else sequences + seen.queued
+    work = requests / targets.sequences
     cache = sum(report.kv_usage for report in reports) / targets.kv_usage
     if (flow := _flow(targets, seen, memory, reports)) is None:
         return max(work, cache)
     # Where there are too few, requests pile up that those on their way will soon be through with.
-    return max(min(work, seen.ready), min(flow, sequences + seen.queued), cache)
+    return max(min(work, seen.ready), min(flow, requests), cache)
 
 
 def _flow(targets: Targets, seen: Situation, memory: Memory, reports: list[Report]) -> float | None:
@@ -228,6 +239,8 @@ def _listen(seen: Situation, memory: Memory) -> Memory:
         memory,
         arriving=memory.arriving * fade + arrived * math.log(2) / ARRIVALS_S,
         listened=seen.now,
+        ready=seen.ready,
+        grown=seen.now if seen.ready > memory.ready else memory.grown,
         heard=heard,
         cleared=memory.cleared * keep + cleared,
         clearing_s=memory.clearing_s * keep + clearing_s,
@@ -261,7 +274,7 @@ def _resize(targets: Targets, seen: Situation, memory: Memory) -> tuple[int, Mem
     if wanted > target:
         above_since = now if memory.above_since is None else memory.above_since
         memory = replace(memory, above_since=above_since)
-        burst = smooth >= BURST_RATIO * seen.ready and now - above_since >= targets.burst_window_s
+        burst = smooth >= BURST_RATIO * target and now - above_since >= targets.burst_window_s
         if burst:
             memory = replace(memory, burst_until=now + CALM_WINDOWS * targets.burst_window_s)
         if burst or now - above_since >= targets.upscale_delay_s:

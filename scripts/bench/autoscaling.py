@@ -185,7 +185,7 @@ def _cells(outcomes: Sequence[Outcome]) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench/autoscaling", description=__doc__)
     add = parser.add_argument
-    add("--seeds", type=_seeds, default=list(range(101, 108)), help="split by commas; default: 101 to 107")
+    add("--seeds", type=_seeds, default=list(range(201, 208)), help="split by commas; default: 201 to 207")
     add("--scenarios", type=_scenarios, default=list(SCENARIOS), help=f"of {', '.join(SCENARIOS)}, split by commas")
     add("--workers", type=count, default=2, help="processes")
     add("--output", type=Path, default=ROOT / ".manta" / "bench" / "autoscaling.md")

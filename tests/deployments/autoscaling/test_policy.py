@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deployments.autoscaling.policy import Memory, Report, Situation, decide
+from deployments.autoscaling.policy import LOOKED_BACK_S, Memory, Report, Situation, decide
 from tests.deployments.autoscaling.world import TARGETS, World
 
 
@@ -26,10 +26,17 @@ def test_those_who_are_woken_do_not_go_while_they_start():
     assert world.run(20) == 4
 
 
-def test_a_queue_that_grows_while_they_start_wakes_more():
+def test_a_queue_that_doubles_while_they_start_wakes_more():
     world = World(start_s=30)
     world.run(5, queued=5)
+    assert world.run(5, queued=15) == 1
     assert world.run(5, queued=25) == 3
+
+
+def test_what_waited_for_a_replica_is_not_counted_twice_when_it_has_come():
+    world = World(target=1)
+    assert world.run(LOOKED_BACK_S - 0.5, sequences=9, queued=9) == 1
+    assert world.run(20, sequences=9, queued=9) == 2
 
 
 def test_a_burst_is_followed_within_its_window():
