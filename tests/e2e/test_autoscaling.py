@@ -23,7 +23,7 @@ CALLERS = 6
 SLEEPY = f"""
 id: sleepy
 engine: scripted
-engine_args: {{tokens_per_s: 50, default_tokens: 150}}
+engine_args: {{start_s: 4, tokens_per_s: 50, default_tokens: 150}}
 autoscaling:
   min_replicas: 0
   max_replicas: 3
