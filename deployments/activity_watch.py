@@ -28,20 +28,11 @@ class ActivityWatch:
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
-        self._count = -1
-        self._quiet_since: float | None = None
         self._told: bool | None = None
         self._told_at = 0.0
 
-    async def look(self, calls: tuple[int, int], now: float) -> None:
-        """Take how many calls are under way and how many there have been, at this moment of a monotonic clock."""
-        under_way, count = calls
-        if under_way:
-            self._quiet_since = None
-        elif self._quiet_since is None or count != self._count:
-            self._quiet_since = now
-        self._count = count
-        idle_s = 0.0 if self._quiet_since is None else now - self._quiet_since
+    async def look(self, idle_s: float, now: float) -> None:
+        """Take for how long there has been nothing to do at this moment of a monotonic clock; 0 while there is."""
         idle = idle_s >= IDLE_S
         if idle != self._told or now - self._told_at >= REPEAT_S:
             self._told, self._told_at = idle, now

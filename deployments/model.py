@@ -13,7 +13,6 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
-from ray.serve.config import AutoscalingConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,7 +22,9 @@ from app.errors import NotFound
 from app.observability.logging import configure_logging
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_call
+from deployments.activity import Activity
 from deployments.activity_watch import ActivityWatch
+from deployments.autoscaling import autoscaling_config
 from deployments.engines.base import Engine, EngineDead, EngineLoad
 from deployments.engines.factory import create_engine
 from deployments.link.listener import Listener
@@ -65,13 +66,25 @@ class ModelReplica:
         except Exception as error:
             await self._reporter.failed(_reason(error))
             raise
-        self._app = self._engine.app()
-        self._detours = self._detoured = 0
+        self._app = Activity(self._engine.app())
         host = link_host or ray.util.get_node_ip_address()
         self._listener = Listener(self._app, self._place.replica, host, self._spec.limits.max_ongoing_requests)
         await self._listener.start()
         self._ready = await self._reporter.ready(self._engine.max_model_len, clock.times())
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy goes by; Serve asks about once a second. See ``deployments.autoscaling``."""
+        load = await self._engine.load()
+        return {
+            "sequences": load.running + load.waiting,
+            "waiting": load.waiting,
+            "waiting_tokens": load.waiting_tokens,
+            "prompt_tokens": load.prompt_tokens,
+            "kv_usage": load.kv_usage,
+            "idle_s": self._app.idle_s,
+            "start_s": self._ready.times.total_s if self._ready.times is not None else 0.0,
+        }
 
     async def __call__(self, request: Request) -> Response:
         """Refuse: where Serve's HTTP goes straight to replicas, it opens a port for these too, which nobody needs."""
@@ -95,15 +108,12 @@ class ModelReplica:
             EngineDead: The engine died before it answered anything.
         """
         call = engine_call(self._app, request)
-        self._detours += 1
-        self._detoured += 1
         try:
             await call.start()
             yield ReplyHead(call.status, call.content_type, await call.read())
             while chunk := await call.read():
                 yield chunk
         finally:
-            self._detours -= 1
             await call.aclose()
 
     async def describe(self) -> tuple[dict[str, Any], PhaseReport]:
@@ -142,8 +152,7 @@ class ModelReplica:
             await asyncio.sleep(WATCH_S)
             try:
                 await self._engine.check_health()
-                under_way, count = self._listener.calls
-                await activity.look((under_way + self._detours, count + self._detoured), time.monotonic())
+                await activity.look(self._app.idle_s, time.monotonic())
             except EngineDead as error:
                 logger.error("the engine of %s died: %s; replacing this replica", self._spec.id, error)
                 await asyncio.sleep(LAST_WORDS_S)
@@ -159,7 +168,7 @@ def _reason(error: Exception) -> str:
 
 def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None) -> Application:
     """The model's Serve application."""
-    scaling, limits = spec.autoscaling, spec.limits
+    limits = spec.limits
     deployment = ModelReplica.options(
         name=DEPLOYMENT,
         # By it Serve tells whether replicas have to be replaced, or can be told of the new numbers.
@@ -172,13 +181,6 @@ def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: 
         graceful_shutdown_wait_loop_s=0.5,
         ray_actor_options=actor_options(spec),
         **group_options(spec),
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=scaling.min_replicas,
-            max_replicas=scaling.max_replicas,
-            target_ongoing_requests=scaling.target_ongoing_requests,
-            upscale_delay_s=scaling.upscale_delay_s,
-            downscale_delay_s=scaling.downscale_delay_s,
-            downscale_to_zero_delay_s=scaling.downscale_to_zero_delay_s,
-        ),
+        autoscaling_config=autoscaling_config(spec),
     )
     return deployment.bind(spec.model_dump(mode="json", exclude_unset=True), weights_dir, manager_app, link_host)

@@ -15,12 +15,12 @@ from app.domain.model_state import PullState
 from app.services.catalog import CatalogEntry
 from app.services.registry import Registry
 from deployments import placement
-from deployments.activity import Activity
 from deployments.applications import Applications, AppView
 from deployments.model_run import ModelRun
 from deployments.placement import Need
 from deployments.reports import ActivityReport, PhaseReport, PullReport
 from deployments.turns import Holder, who_yields
+from deployments.workload import Workload
 
 logger = logging.getLogger("manta")
 
@@ -45,7 +45,7 @@ class Reconciler:
     def __init__(self, registry: Registry, applications: Applications) -> None:
         self._registry = registry
         self._applications = applications
-        self._activity = Activity()
+        self._workload = Workload()
         self._runs: dict[str, ModelRun] = {}
         self._asked: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -93,7 +93,7 @@ class Reconciler:
         """Take a replica's or a fetching task's word."""
         now = time.monotonic()
         if isinstance(report, ActivityReport):
-            self._activity.replica(report, now)
+            self._workload.replica(report, now)
             return
         if (run := self._runs.get(report.model)) is not None:
             if isinstance(report, PullReport):
@@ -106,10 +106,10 @@ class Reconciler:
     def demand(self, gateway: str, queued: Mapping[str, int]) -> None:
         """Hear how many requests wait at a gateway, by model."""
         now = time.monotonic()
-        self._activity.gateway(gateway, queued, now)
+        self._workload.gateway(gateway, queued, now)
         for id_, run in self._runs.items():
             before = run.queued
-            run.expect(self._activity.queued(id_, now), now)
+            run.expect(self._workload.queued(id_, now), now)
             if run.queued != before:
                 self._wake.set()
 
@@ -256,8 +256,8 @@ class Reconciler:
             return None
         needs = tuple(placement.needs(run.serving))
         digest = run.serving.digest
-        rooms = tuple((node, needs) for node in self._activity.nodes(id_, digest, now))
-        idle_s = self._activity.idle(id_, digest, app.running, now)
+        rooms = tuple((node, needs) for node in self._workload.nodes(id_, digest, now))
+        idle_s = self._workload.idle(id_, digest, app.running, now)
         return Holder(id_, rooms, idle_s, now - run.ready_since, run.queued)
 
     def _delete_all(self, id_: str, apps: Mapping[str, AppView]) -> None:

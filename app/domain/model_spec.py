@@ -54,8 +54,15 @@ class Autoscaling(_Section):
     min_replicas: int = Field(default=1, ge=0, description="0 lets the model sleep until a request wakes it.")
     max_replicas: int = Field(default=1, ge=1)
     target_ongoing_requests: float = Field(default=16, gt=0, description="Requests per replica to aim at.")
-    upscale_delay_s: float = Field(default=10, ge=0)
-    downscale_delay_s: float = Field(default=300, ge=0)
+    target_wait_s: float = Field(
+        default=2, gt=0, description="How long prompts may wait, beyond a start's time, by what a replica clears."
+    )
+    target_kv_usage: float = Field(default=0.8, gt=0, le=1, description="Share of the attention cache to aim at.")
+    upscale_delay_s: float = Field(default=10, ge=0, description="How long there has to be too much to do.")
+    burst_window_s: float = Field(
+        default=3, gt=0, description="The same where it is twice what there are replicas for, and nothing shrinks then."
+    )
+    downscale_delay_s: float = Field(default=300, ge=0, description="How long there has to be too little to do.")
     downscale_to_zero_delay_s: float = Field(default=600, ge=0, description="Idle time before the last one goes.")
 
     @model_validator(mode="after")

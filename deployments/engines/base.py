@@ -51,11 +51,17 @@ class EngineLoad:
         running: Sequences being generated.
         waiting: Sequences admitted and not yet running.
         generated_tokens: Tokens generated since the start.
+        prompt_tokens: Tokens of the prompts taken in since the start.
+        waiting_tokens: Tokens of those prompts whose first token of an answer is not there yet.
+        kv_usage: Share of the attention cache that is in use, 0 to 1.
     """
 
     running: int
     waiting: int
     generated_tokens: int
+    prompt_tokens: int = 0
+    waiting_tokens: int = 0
+    kv_usage: float = 0.0
 
 
 class Engine(Protocol):

@@ -118,7 +118,7 @@ class VllmEngine:
 
     async def load(self) -> EngineLoad:
         """The engine's own counters."""
-        return self._counters.load()
+        return self._counters.load(self._llm.get_num_queued_tokens() if self._llm is not None else 0)
 
     async def stop(self) -> None:
         """End the engine and its child processes, also while it starts."""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployments.engines.base import EngineLoad
+
+
+class Scheduled(NamedTuple):
+    """What an engine core's scheduler said last: sequences, and the share of its cache in use."""
+
+    running: int = 0
+    waiting: int = 0
+    kv_usage: float = 0.0
 
 
 @dataclass(slots=True)
@@ -14,17 +22,30 @@ class Counters:
     """The engine's newest numbers.
 
     Attributes:
-        scheduled: By engine core, the sequences running and waiting.
+        scheduled: By engine core.
         generated: Tokens that came out of it since the start, wanted or not.
+        prompted: Tokens of the prompts that went into it.
     """
 
-    scheduled: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    scheduled: dict[int, Scheduled] = field(default_factory=dict[int, Scheduled])
     generated: int = 0
+    prompted: int = 0
 
-    def load(self) -> EngineLoad:
-        """As the engine seam has it."""
-        running = sum(running for running, _ in self.scheduled.values())
-        return EngineLoad(running, sum(waiting for _, waiting in self.scheduled.values()), self.generated)
+    def load(self, waiting_tokens: int = 0) -> EngineLoad:
+        """As the engine seam has it.
+
+        Args:
+            waiting_tokens: What ``AsyncLLM.get_num_queued_tokens`` says.
+        """
+        cores = self.scheduled.values()
+        return EngineLoad(
+            running=sum(core.running for core in cores),
+            waiting=sum(core.waiting for core in cores),
+            generated_tokens=self.generated,
+            prompt_tokens=self.prompted,
+            waiting_tokens=waiting_tokens,
+            kv_usage=max((core.kv_usage for core in cores), default=0.0),
+        )
 
     def stat_logger(self) -> Callable[..., Any]:
         """For vLLM's ``stat_loggers``: makes the logger of one engine core."""
@@ -42,17 +63,25 @@ class Counters:
         loggers[:] = [each for each in loggers if _is_ours(each)]
 
     def count_tokens(self, llm: Any) -> None:
-        """Count what comes out of an ``AsyncLLM``.
+        """Count what goes into an ``AsyncLLM`` and what comes out.
 
         vLLM's own statistics leave out what comes for a request that was given up; these must show it.
         """
-        original = llm.output_processor.process_outputs
+        processor = llm.output_processor
+        original, add = processor.process_outputs, processor.add_request
 
         def process_outputs(outputs: Any, *args: Any, **kwargs: Any) -> Any:
             self.generated += sum(len(output.new_token_ids) for output in outputs)
             return original(outputs, *args, **kwargs)
 
-        llm.output_processor.process_outputs = process_outputs
+        def add_request(request: Any, *args: Any, **kwargs: Any) -> Any:
+            added = add(request, *args, **kwargs)
+            if (state := processor.request_states.get(request.request_id)) is not None:
+                self.prompted += state.prompt_len
+            return added
+
+        processor.process_outputs = process_outputs
+        processor.add_request = add_request
 
 
 class _SchedulerCounter:
@@ -65,10 +94,12 @@ class _SchedulerCounter:
     def record(self, scheduler_stats: Any, *args: Any, **kwargs: Any) -> None:
         if scheduler_stats is not None:
             waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
-            self._counters.scheduled[self._engine_index] = (scheduler_stats.num_running_reqs, waiting)
+            self._counters.scheduled[self._engine_index] = Scheduled(
+                scheduler_stats.num_running_reqs, waiting, scheduler_stats.kv_cache_usage
+            )
 
     def log_engine_initialized(self) -> None:
-        self._counters.scheduled[self._engine_index] = (0, 0)
+        self._counters.scheduled[self._engine_index] = Scheduled()
 
     def log(self) -> None:
         pass

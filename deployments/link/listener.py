@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from dataclasses import dataclass
 from typing import cast
 
 import h11
@@ -59,7 +58,6 @@ class Listener:
         self._places = places
         self._grants = Grants()
         self._links: set[_Link] = set()
-        self._tally = _Tally()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -69,9 +67,7 @@ class Listener:
             OSError: There is no such address here.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Link(self._app, self._grants, self._links, self._tally), self._host, 0
-        )
+        self._server = await loop.create_server(lambda: _Link(self._app, self._grants, self._links), self._host, 0)
 
     async def drain(self) -> None:
         """Wait until no call is under way: one may run on trust, of which Serve does not know."""
@@ -97,25 +93,14 @@ class Listener:
         """A lease is over."""
         self._grants.end(grant)
 
-    @property
-    def calls(self) -> tuple[int, int]:
-        """How many calls are under way, and how many there have been."""
-        return sum(len(link.calls) for link in self._links), self._tally.calls
-
-
-@dataclass(slots=True)
-class _Tally:
-    calls: int = 0
-
 
 class _Link(asyncio.Protocol):
     """One connection: first a handshake, then frames."""
 
-    def __init__(self, app: ASGIApp, grants: Grants, links: set[_Link], tally: _Tally) -> None:
+    def __init__(self, app: ASGIApp, grants: Grants, links: set[_Link]) -> None:
         self._app = app
         self._grants = grants
         self._links = links
-        self._tally = tally
         self._mine: dict[str, Grant] = {}
         self.calls: dict[int, _Call] = {}
         self._http: h11.Connection | None = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
@@ -214,7 +199,6 @@ class _Link(asyncio.Protocol):
             if stream in self.calls:
                 raise WireError(f"stream {stream} is taken")
             self.calls[stream] = _Call(self, stream, self._app, request)
-            self._tally.calls += 1
         elif kind == Kind.TAKEN:
             if (call := self.calls.get(stream)) is not None:
                 call.taken(COUNT.unpack(payload)[0])

@@ -1,40 +1,59 @@
+"""When a replica was used last."""
+
 from __future__ import annotations
 
-from deployments.activity import HEARD_S, Activity
-from deployments.reports import ActivityReport
+import asyncio
+import time
+
+import pytest
+
+from app.services.asgi_call import Message, Receive, Scope, Send
+from deployments.activity import Activity
 
 
-def told(replica: str, idle_s: float, *, model: str = "m", digest: str = "d") -> ActivityReport:
-    return ActivityReport(model, digest, replica, f"node-of-{replica}", idle_s)
+async def receive() -> Message:
+    return {"type": "http.disconnect"}
 
 
-def test_requests_wait_at_all_gateways_together():
-    activity = Activity()
-    activity.gateway("g1", {"m": 2, "n": 1}, 0)
-    activity.gateway("g2", {"m": 3}, 0)
-    assert (activity.queued("m", 1), activity.queued("n", 1), activity.queued("x", 1)) == (5, 1, 0)
-    activity.gateway("g1", {}, 2)
-    assert activity.queued("m", 2) == 3
+async def send(message: Message) -> None:
+    pass
 
 
-def test_a_gateway_that_says_no_more_is_forgotten():
-    activity = Activity()
-    activity.gateway("g1", {"m": 2}, 0)
-    assert activity.queued("m", HEARD_S) == 0
+async def test_it_is_idle_from_its_beginning():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    activity = Activity(app)
+    await asyncio.sleep(0.02)
+    assert 0.01 < activity.idle_s < 5
 
 
-def test_a_model_is_idle_for_as_long_as_its_last_replica_to_be_idle():
-    activity = Activity()
-    activity.replica(told("a", 10), 0)
-    activity.replica(told("b", 3), 1)
-    assert activity.idle("m", "d", 2, 5) == 7
-    assert sorted(activity.nodes("m", "d", 5)) == ["node-of-a", "node-of-b"]
+async def test_while_a_call_lasts_it_is_not_idle():
+    over = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await over.wait()
+
+    activity = Activity(app)
+    calls = [asyncio.create_task(activity({}, receive, send)) for _ in range(2)]
+    await asyncio.sleep(0.02)
+    assert activity.idle_s == 0
+    calls[0].cancel()
+    await asyncio.wait([calls[0]])
+    assert activity.idle_s == 0
+    over.set()
+    await calls[1]
+    began = time.monotonic()
+    await asyncio.sleep(0.02)
+    assert 0.01 < activity.idle_s <= time.monotonic() - began + 0.01
 
 
-def test_a_model_with_a_replica_that_works_or_was_not_heard_of_is_not_idle():
-    activity = Activity()
-    activity.replica(told("a", 10), 0)
-    assert activity.idle("m", "d", 2, 5) == 0
-    activity.replica(told("b", 0), 5)
-    assert activity.idle("m", "d", 2, 5) == 0
-    assert activity.idle("m", "other", 1, 5) == 0
+async def test_a_call_that_fails_is_over():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("no")
+
+    activity = Activity(app)
+    with pytest.raises(RuntimeError):
+        await activity({}, receive, send)
+    await asyncio.sleep(0.02)
+    assert activity.idle_s > 0.01

@@ -15,7 +15,7 @@ from tests.support.live import CHAT, EMBEDDINGS, SCRIPTED, SLEEPER, SLOW, Live
 pytestmark = pytest.mark.live
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
-ASLEEP_S = 60
+ASLEEP_S = 40
 
 Call = Callable[[openai.OpenAI], Any]
 
@@ -127,7 +127,7 @@ def test_a_sleeping_model_is_told_with_a_time_to_try_again(live: Live, client: o
 async def test_the_sdk_s_own_retries_wake_a_sleeping_model(
     live: Live, client: openai.OpenAI, async_client: openai.AsyncOpenAI
 ) -> None:
-    """With threads and with asyncio, at once: it takes a minute until the model sleeps again."""
+    """With threads and with asyncio, at once: it takes a while until the model sleeps again."""
     wait_until_asleep(live)
     create = client.with_options(max_retries=10).chat.completions.with_raw_response.create
     patient = async_client.with_options(max_retries=10)

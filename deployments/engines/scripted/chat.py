@@ -37,7 +37,7 @@ def chat(body: bytes, caller: Caller, script: Script) -> Job:
     answers = script.answers(_demand(request, text), prompt_tokens)
     reply = ChatReply(request, caller, script, answers, prompt_tokens)
     lengths = [len(answer.pieces) for answer in answers]
-    return Job(reply.body, lengths, text, reply if request.stream else None)
+    return Job(reply.body, lengths, text, reply if request.stream else None, prompt_tokens)
 
 
 class ChatReply:

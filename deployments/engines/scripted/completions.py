@@ -22,9 +22,10 @@ def complete(body: bytes, caller: Caller, script: Script) -> Job:
     choices = [
         (text, answer) for text in prompts for answer in script.answers(_demand(request, text), tokens.count(text))
     ]
-    reply = CompletionReply(request, caller, script, choices, prompt.count_all(prompts))
+    prompt_tokens = prompt.count_all(prompts)
+    reply = CompletionReply(request, caller, script, choices, prompt_tokens)
     lengths = [len(answer.pieces) for _, answer in choices]
-    return Job(reply.body, lengths, "\n".join(prompts), reply if request.stream else None)
+    return Job(reply.body, lengths, "\n".join(prompts), reply if request.stream else None, prompt_tokens)
 
 
 class CompletionReply:

@@ -27,7 +27,7 @@ def messages(body: bytes, caller: Caller, script: Script) -> Job:
     prompt_tokens = tokens.count(text)
     answer = script.answers(_demand(request, text), prompt_tokens)[0]
     reply = MessageReply(caller, answer, prompt_tokens)
-    return Job(reply.body, [len(answer.pieces)], text, reply if request.stream else None)
+    return Job(reply.body, [len(answer.pieces)], text, reply if request.stream else None, prompt_tokens)
 
 
 def count_tokens(body: bytes, caller: Caller, script: Script) -> Job:

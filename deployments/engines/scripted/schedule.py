@@ -28,12 +28,25 @@ class Run:
     Args:
         scheduler: Where it runs.
         lengths: Tokens of each sequence; those without tokens (embeddings) take room too.
+        prompt_tokens: What it has to read first.
     """
 
-    __slots__ = ("_first", "_interrupted", "_pending", "_scheduler", "_steps", "_target", "lengths", "longest", "size")
+    __slots__ = (
+        "_first",
+        "_interrupted",
+        "_pending",
+        "_scheduler",
+        "_steps",
+        "_target",
+        "lengths",
+        "longest",
+        "prompt_tokens",
+        "size",
+    )
 
-    def __init__(self, scheduler: Scheduler, lengths: list[int]) -> None:
+    def __init__(self, scheduler: Scheduler, lengths: list[int], prompt_tokens: int = 0) -> None:
         self.lengths = lengths
+        self.prompt_tokens = prompt_tokens
         self.longest = max(lengths, default=0)
         self.size = min(len(lengths), scheduler.args.max_num_seqs)
         self._scheduler = scheduler
@@ -75,6 +88,10 @@ class Run:
         """Sequences that have not come to their end."""
         steps = self._done()
         return sum(1 for length in self.lengths if steps < length or not length)
+
+    def reading(self) -> bool:
+        """Whether its first token is still to come."""
+        return self._scheduler.clock.now() < self._first
 
     async def due(self, step: int) -> int:
         """Wait until token ``step`` is due; returns how many tokens are, which is at least ``step + 1``."""
@@ -135,6 +152,7 @@ class Scheduler:
         self._waiting: deque[tuple[Run, asyncio.Future[None]]] = deque()
         self._room = args.max_num_seqs
         self._generated = 0
+        self._prompted = 0
         self._closed: Callable[[], Exception] | None = None
 
     def admit(self, run: Run) -> asyncio.Future[None] | None:
@@ -145,6 +163,7 @@ class Scheduler:
         """
         if self._closed is not None:
             raise self._closed()
+        self._prompted += run.prompt_tokens
         if not self._waiting and run.size <= self._room:
             self._enter(run)
             return None
@@ -163,11 +182,15 @@ class Scheduler:
         self._admit_waiting()
 
     def load(self) -> EngineLoad:
-        """The counters at this moment."""
+        """The counters at this moment; it has no cache: what is used up instead is room for sequences."""
+        unread = [run for run in self._runs if run.reading()] + [run for run, _ in self._waiting]
         return EngineLoad(
             running=sum(run.running() for run in self._runs),
             waiting=sum(len(run.lengths) for run, _ in self._waiting),
             generated_tokens=self._generated + sum(run.generated() for run in self._runs),
+            prompt_tokens=self._prompted,
+            waiting_tokens=sum(run.prompt_tokens for run in unread),
+            kv_usage=1 - self._room / self.args.max_num_seqs,
         )
 
     def close(self, error: Callable[[], Exception]) -> None:

@@ -59,12 +59,14 @@ class Job:
         lengths: Tokens of each sequence it takes; none at all for what needs no model.
         prompt: What the markers of faults are looked for in.
         stream: The answer as a stream, if that was asked for.
+        prompt_tokens: What there is to read before the first token.
     """
 
     body: Callable[[], Json]
     lengths: list[int] = field(default_factory=list[int])
     prompt: str = ""
     stream: Stream | None = None
+    prompt_tokens: int = 0
 
 
 class Frames:

@@ -157,6 +157,36 @@ async def test_sequences_without_room_wait_in_line() -> None:
     assert (load.running, load.waiting, load.generated_tokens) == (0, 0, 12)
 
 
+async def test_prompts_wait_until_their_first_token_is_due() -> None:
+    clock = ManualClock()
+    engine = scripted_on(clock, ttft_s=1, tokens_per_s=1, default_tokens=3, max_num_seqs=4)
+    before = await engine.load()
+    assert (before.prompt_tokens, before.waiting_tokens, before.kv_usage) == (0, 0, 0)
+    reader = stream(engine)
+    await clock.advance(0.5)
+    reading = await engine.load()
+    assert reading.prompt_tokens == reading.waiting_tokens > 0
+    assert reading.kv_usage == 0.25
+    await clock.advance(1)
+    writing = await engine.load()
+    assert (writing.prompt_tokens, writing.waiting_tokens) == (reading.prompt_tokens, 0)
+    await clock.advance(5)
+    assert reader.done
+    assert (await engine.load()).kv_usage == 0
+
+
+async def test_the_prompts_of_those_in_line_wait_too() -> None:
+    clock = ManualClock()
+    engine = scripted_on(clock, tokens_per_s=1, default_tokens=3, max_num_seqs=1)
+    readers = [stream(engine) for _ in range(3)]
+    await clock.advance(0.5)
+    load = await engine.load()
+    assert load.waiting_tokens == load.prompt_tokens * 2 / 3
+    assert load.kv_usage == 1
+    await clock.advance(20)
+    assert all(reader.done for reader in readers)
+
+
 async def test_one_who_leaves_the_line_lets_the_others_on() -> None:
     clock = ManualClock()
     engine = scripted_on(clock, tokens_per_s=1, default_tokens=3, max_num_seqs=1)
