@@ -11,6 +11,11 @@ ongoing for as long as it lasts. That costs more than a millisecond, so nobody w
   a replica's ``max_ongoing_requests``; its engine queues;
 - a replica that has been quiet for longer may have filled up or be about to go, which its link would tell: one request
   begins there on trust, and whether it is over by then or not, a new lease is asked for.
+
+Where a model may have several replicas, a ``Routing`` chooses among those that have a place at once, and a lease that a
+request on trust lacks is asked for at its own replica; when Serve gives another one's, that replica is full or on its
+way out, and nobody is trusted to it any more. Replicas that no lease has come from yet are looked for now and then, as
+long as there may be any, by asking for one more lease, wherever it may be. Whoever has to wait gets what comes first.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from deployments.affinity import NO_PREFIX, Prefix, Routing
 from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
@@ -43,6 +49,15 @@ REFUSED_S = 1.0
 
 FOLLOWING = 8
 """How many leases are asked for at once on behalf of requests that run already."""
+
+RENEW_S = 3.0
+"""Where replicas are chosen, the age at which the newest lease of one in use gets a successor, before it is too old."""
+
+SEARCH_S = (0.02, 2.0)
+"""How long after looking for more replicas they are looked for again: at first, and after many times in vain."""
+
+ANYWHERE = ""
+"""Of whichever replica Serve chooses."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,41 +111,54 @@ class LeasePool:
     """The leases of one model.
 
     Args:
-        ask: Asks Serve for a lease; gives the messages of the call, of which the first is the ticket.
+        ask: Asks Serve for a lease, of the replica that is named if there is a routing; gives the messages of the call,
+            of which the first is the ticket.
         links: This process's.
+        routing: Chooses among replicas; None where there is only one.
+        replicas: How many there may be.
     """
 
-    def __init__(self, ask: Callable[[], Any], links: Links) -> None:
+    def __init__(
+        self, ask: Callable[..., Any], links: Links, routing: Routing | None = None, replicas: int = 1
+    ) -> None:
+        self.routing = routing
         self._ask = ask
         self._links = links
+        self._replicas = replicas
         self._idle: list[Lease] = []
         self._newest: dict[str, Lease] = {}
         self._trusted: dict[Place, None] = {}
         self._trusted_by: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
         self._waiters: deque[asyncio.Future[Place]] = deque()
-        self._asking: dict[asyncio.Task[Lease], None] = {}
+        self._asking: dict[asyncio.Task[Lease], str] = {}
+        self._asked: Counter[str] = Counter()
         self._follow: asyncio.TimerHandle | None = None
-        self._renewing = False
+        self._renewing: dict[str, None] = {}
+        self._searching = False
+        self._search_at = 0.0
+        self._search_pause = SEARCH_S[0]
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def acquire(self, deadline: float | None = None) -> Place:
+    async def acquire(self, deadline: float | None = None, prefix: Prefix = NO_PREFIX) -> Place:
         """A place: of a lease that is free, or on trust, or else of the first lease to come.
 
         Args:
             deadline: By the loop's clock, until when to wait for one.
+            prefix: What the routing is to know of the request.
 
         Raises:
             TimeoutError: None came in time.
             Unreachable: See ``Links``.
             Exception: What Serve raised.
         """
-        if (lease := self._take_idle()) is not None:
-            return self._place(lease.link, lease)
-        if (link := self._trustworthy()) is not None:
-            return self._place(link, None)
-        async with asyncio.timeout_at(deadline):
-            return await self._wait()
+        place = self._at_once(prefix)
+        if place is None:
+            async with asyncio.timeout_at(deadline):
+                place = await self._wait()
+        if self.routing is not None:
+            self.routing.placed(prefix, place.link.replica)
+        return place
 
     def release(self, place: Place) -> None:
         """The request is over: whoever waits longest gets its place."""
@@ -142,21 +170,59 @@ class LeasePool:
         self._trust_waiters()
         self._ask_less()
 
+    def _at_once(self, prefix: Prefix) -> Place | None:
+        if self.routing is not None and (free := self._free()):
+            replica = self.routing.choose(prefix, free)
+            lease = self._take_idle(replica)
+            return self._place(lease.link if lease else self._newest[replica].link, lease)
+        if (lease := self._take_idle()) is not None:
+            return self._place(lease.link, lease)
+        if (link := self._trustworthy()) is not None:
+            return self._place(link, None)
+        return None
+
+    def _free(self) -> dict[str, int]:
+        """The replicas that could take a request at once, and how many each of them has."""
+        self._forget_newest()
+        if 0 < len(self._newest) < self._replicas:
+            self._search()
+        return {
+            replica: self._busy[replica]
+            for replica, lease in self._newest.items()
+            if self._trusted_by[replica] < lease.trust or self._idle_on(replica)
+        }
+
     def _place(self, link: Link, lease: Lease | None) -> Place:
         place = Place(link, lease)
         self._busy[link.replica] += 1
         if lease is None:
-            self._renewing = self._renewing or not self._newest[link.replica].usable
+            if not self._newest[link.replica].usable:
+                self._renewing[ANYWHERE if self.routing is None else link.replica] = None
             self._trusted[place] = None
             self._trusted_by[link.replica] += 1
             self._follow_later()
+        elif self.routing is not None and self._is_ageing(link.replica):
+            self._renewing[link.replica] = None
+            self._follow_later()
         return place
+
+    def _is_ageing(self, replica: str) -> bool:
+        newest = self._newest.get(replica)
+        return newest is None or time.monotonic() - newest.began > RENEW_S
+
+    def _search(self) -> None:
+        now = time.monotonic()
+        if now >= self._search_at and not self._searching and not self._waiters:
+            self._searching = True
+            self._search_at = now + self._search_pause
+            self._search_pause = min(2 * self._search_pause, SEARCH_S[1])
+            self._ask_for_one(ANYWHERE)
 
     async def _wait(self) -> Place:
         waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        if len(self._asking) < len(self._waiters):
-            self._ask_for_one()
+        if self._asked[ANYWHERE] < len(self._waiters):
+            self._ask_for_one(ANYWHERE)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -172,21 +238,47 @@ class LeasePool:
     @property
     def _wanted(self) -> int:
         """How many leases there is a use for."""
-        return len(self._waiters) + len(self._trusted) + self._renewing
+        return len(self._waiters) + len(self._trusted) + len(self._renewing) + self._searching
 
-    def _ask_for_one(self) -> None:
-        asking = asyncio.create_task(self._new())
-        self._asking[asking] = None
+    def _needs(self) -> Counter[str]:
+        """The same, by replica."""
+        if self.routing is None:
+            return Counter({ANYWHERE: self._wanted})
+        needs = self._trusted_by + Counter(self._renewing.keys())
+        needs[ANYWHERE] = len(self._waiters) + self._searching
+        return needs
+
+    def _lacking(self) -> str:
+        """The replica of which a lease is lacking most urgently."""
+        lacking = (replica for replica, count in self._needs().items() if self._asked[replica] < count)
+        return ANYWHERE if self.routing is None else next(lacking, ANYWHERE)
+
+    def _ask_for_one(self, replica: str) -> None:
+        asking = asyncio.create_task(self._new(replica))
+        self._asking[asking] = replica
+        self._asked[replica] += 1
         asking.add_done_callback(self._came)
 
     def _ask_less(self) -> None:
         # Serve must not keep a place for somebody who has one, or who left. The last to ask has waited least.
-        for asking in list(self._asking)[self._wanted :]:
-            del self._asking[asking]
-            asking.cancel()
+        if (excess := len(self._asking) - self._wanted) <= 0:
+            return
+        needs = self._needs()
+        for asking, replica in reversed(list(self._asking.items())):
+            if excess > 0 and self._asked[replica] > needs[replica]:
+                excess -= 1
+                self._forget_asking(asking)
+                asking.cancel()
 
-    async def _new(self) -> Lease:
-        messages = self._ask()
+    def _forget_asking(self, asking: asyncio.Task[Lease]) -> str:
+        replica = self._asking.pop(asking, None)
+        if replica is None:
+            return ANYWHERE
+        _decrement(self._asked, replica)
+        return replica
+
+    async def _new(self, replica: str) -> Lease:
+        messages = self._ask(replica) if replica else self._ask()
         try:
             ticket: Ticket = await anext(messages)
             link = await self._links.bind(ticket)
@@ -196,20 +288,35 @@ class LeasePool:
         return Lease(link, ticket.token, ticket.room, messages)
 
     def _came(self, asking: asyncio.Task[Lease]) -> None:
-        self._asking.pop(asking, None)
+        asked = self._forget_asking(asking)
         if asking.cancelled():
             return
-        self._renewing = False
+        self._renewing.pop(asked, None)
+        self._searching = self._searching and asked != ANYWHERE
         error = asking.exception()
         if error is None:
             lease = asking.result()
-            self._newest[lease.link.replica] = lease
+            self._learn(lease, asked)
             # Even on a replica that is dying: to learn that and try again is what its request has to do.
             self._hand_on(lease)
             self._trust_waiters()
         elif (waiter := self._next_waiter()) is not None:
             waiter.set_exception(error)
-        elif self._follow is not None:
+        else:
+            self._follow_less_soon()
+
+    def _learn(self, lease: Lease, asked: str) -> None:
+        replica = lease.link.replica
+        self._renewing.pop(replica, None)
+        if replica not in self._newest:
+            self._search_at, self._search_pause = 0.0, SEARCH_S[0]
+        self._newest[replica] = lease
+        if asked not in (ANYWHERE, replica):
+            self._newest.pop(asked, None)
+            self._follow_less_soon()
+
+    def _follow_less_soon(self) -> None:
+        if self._follow is not None:
             self._follow.cancel()
             self._follow = asyncio.get_running_loop().call_later(REFUSED_S, self._follow_up)
 
@@ -230,6 +337,7 @@ class LeasePool:
         else:
             lease.idle_since = time.monotonic()
             self._idle.append(lease)
+            self._newest.setdefault(lease.link.replica, lease)
             if self._sweep is None:
                 self._sweep = asyncio.get_running_loop().call_later(LINGER_S, self._sweep_idle)
 
@@ -240,18 +348,24 @@ class LeasePool:
                 return waiter
         return None
 
-    def _take_idle(self) -> Lease | None:
-        while self._idle:
+    def _take_idle(self, replica: str = ANYWHERE) -> Lease | None:
+        while leases := [lease for lease in reversed(self._idle) if replica in (ANYWHERE, lease.link.replica)]:
             # The last to become idle, but on the replica with the least to do.
-            lease = min(reversed(self._idle), key=lambda lease: self._busy[lease.link.replica])
+            lease = min(leases, key=lambda lease: self._busy[lease.link.replica])
             self._idle.remove(lease)
             if lease.usable:
                 return lease
             lease.end()
         return None
 
-    def _trustworthy(self) -> Link | None:
+    def _idle_on(self, replica: str) -> bool:
+        return any(lease.link.replica == replica and lease.usable for lease in self._idle)
+
+    def _forget_newest(self) -> None:
         self._newest = {replica: lease for replica, lease in self._newest.items() if lease.remembered}
+
+    def _trustworthy(self) -> Link | None:
+        self._forget_newest()
         free = [lease.link for lease in self._newest.values() if self._trusted_by[lease.link.replica] < lease.trust]
         return min(free, key=lambda link: self._busy[link.replica], default=None)
 
@@ -275,7 +389,7 @@ class LeasePool:
         """Ask for one of the leases that requests on trust still lack."""
         self._follow = None
         if self._wanted > len(self._asking) and len(self._asking) < len(self._waiters) + FOLLOWING:
-            self._ask_for_one()
+            self._ask_for_one(self._lacking())
         if self._trusted or self._renewing:
             self._follow_later()
 

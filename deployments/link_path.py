@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 from ray.util.metrics import Counter
 
 from app.domain.model_spec import ModelSpec
 from app.services.backend import EngineRequest, EngineResponse
+from deployments.affinity import NO_PREFIX, routing_for
 from deployments.engines.base import EngineDead
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
@@ -26,7 +28,7 @@ class LinkPath:
 
     def __init__(self, handles: Handles) -> None:
         self._handles = handles
-        self._pools: dict[str, LeasePool] = {}
+        self._pools: dict[tuple[str, str], LeasePool] = {}
         self._links = Links()
         self._detour = HandlePath(handles)
         self._detours = Counter(
@@ -39,7 +41,8 @@ class LinkPath:
         """See ``deployments.backend.Path``."""
         pool = await self._pool(spec)
         try:
-            place = await pool.acquire(deadline)
+            prefix = NO_PREFIX if pool.routing is None else pool.routing.read(request)
+            place = await pool.acquire(deadline, prefix)
         except Unreachable as error:
             logger.warning("the bytes of %s go through Serve's handle: %s", spec.id, error)
             self._detours.inc(tags={"model": spec.id})
@@ -56,10 +59,10 @@ class LinkPath:
         return await self._call(spec, request, pool, place)
 
     async def _pool(self, spec: ModelSpec) -> LeasePool:
-        name = spec.deployment_name
+        name = (spec.deployment_name, spec.routing)
         if name not in self._pools:
-            handle = (await self._handles.of(spec)).options(method_name="lease")
-            self._pools[name] = LeasePool(handle.remote, self._links)
+            leases = _Leases((await self._handles.of(spec)).options(method_name="lease"))
+            self._pools[name] = LeasePool(leases, self._links, routing_for(spec), spec.autoscaling.max_replicas)
         return self._pools[name]
 
     async def _call(self, spec: ModelSpec, request: EngineRequest, pool: LeasePool, place: Place) -> EngineResponse:
@@ -81,6 +84,21 @@ class LinkPath:
                 raise translate(error, spec) from error
             raise
         return response
+
+
+class _Leases:
+    """Asks Serve for leases.
+
+    Serve knows each of several replicas as the one that has a model of its own name loaded (see ``ModelReplica``), and
+    gives it to whoever asks for that model, if it has room; if it has not, or is gone, it gives another one.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def __call__(self, replica: str | None = None) -> Any:
+        handle = self._handle if replica is None else self._handle.options(multiplexed_model_id=replica)
+        return handle.remote()
 
 
 class _LinkResponse:

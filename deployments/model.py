@@ -66,6 +66,8 @@ class ModelReplica:
         host = link_host or ray.util.get_node_ip_address()
         self._listener = Listener(self._app, self._actor_id, host, self._spec.limits.max_ongoing_requests)
         await self._listener.start()
+        if self._spec.autoscaling.max_replicas > 1:
+            await self._named(self._actor_id)  # pyright: ignore[reportCallIssue] (Serve's types have lost the method)
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
         self._ready = PhaseReport(
             self._spec.id,
@@ -109,6 +111,14 @@ class ModelReplica:
     async def describe(self) -> PhaseReport:
         """What the manager was told when this replica was ready."""
         return self._ready
+
+    @serve.multiplexed(max_num_models_per_replica=1)
+    async def _named(self, name: str) -> str:
+        """Be found by this name: Serve sends calls for a model to a replica that has loaded it, if it can.
+
+        A deployment of which HAProxy knows may have no router of its own, so what Serve's router can do has to do.
+        """
+        return name
 
     async def load(self) -> EngineLoad:
         """The engine's own counters."""

@@ -23,6 +23,7 @@ GATEWAY_ONLY: dict[str, Any] = {
     "aliases": True,
     "owned_by": True,
     "capabilities": True,
+    "routing": True,
     "limits": {"default_output_tokens", "max_output_tokens", "cold_start_timeout_s"},
 }
 """What no replica is told: changing it replaces none."""
@@ -104,6 +105,13 @@ class ModelSpec(_Section):
     autoscaling: Autoscaling = Autoscaling()
     resources: Resources = Resources()
     limits: RequestLimits = RequestLimits()
+    routing: Literal["prefix_affinity", "power_of_two", "round_robin"] = Field(
+        default="prefix_affinity",
+        description=(
+            "Which of several replicas gets a request: the least loaded, where having read the prompt's beginning "
+            "lately counts for a few requests; the less loaded of any two; or one after the other."
+        ),
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
