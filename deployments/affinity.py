@@ -30,16 +30,16 @@ GROWTH = 16
 READ = 256 * 1024
 """What lies behind so many bytes of a prompt makes no difference."""
 
-SLACK = 2.0
-SHARE = 0.25
+SLACK = 4.0
+SHARE = 0.5
 """A replica that has read all of a prompt may have so many requests more than another one, and this share of the mean
 besides; one that has read a part, that part of it."""
 
-FIRST = 4
-"""Blocks of a prompt that decide among replicas that are equal otherwise."""
+FIRST = 4 * BLOCK
+"""Bytes of a prompt that decide among replicas that are equal otherwise."""
 
 ENTRIES = 32768
-"""Beginnings remembered for a model, in about ten megabytes: the last block of each, and each before it."""
+"""Beginnings remembered for a model: five to ten megabytes of them."""
 
 WARM = 4
 """Replicas remembered for a beginning."""
@@ -54,12 +54,14 @@ class Prefix:
 
     Attributes:
         hashes: One for each block's end, of everything before it: two prompts have as many of them in common as they
-            have blocks in common, from the start.
+            have blocks in common, from the start. They mean nothing in another process.
         length: Bytes of the prompt, as far as it is read.
+        start: Its first bytes.
     """
 
-    hashes: tuple[bytes, ...] = ()
+    hashes: tuple[int, ...] = ()
     length: int = 1
+    start: bytes = b""
 
 
 NO_PREFIX = Prefix()
@@ -95,15 +97,16 @@ def prefix_of(body: bytes) -> Prefix:
     length = min(len(body), READ)
     if length < BLOCK:
         return NO_PREFIX
-    hashed, hashes, start = blake2b(digest_size=8), list[bytes](), 0
-    with memoryview(body) as view:
-        for end in _ENDS:
-            if end > length:
-                break
-            hashed.update(view[start:end])
-            hashes.append(hashed.digest())
-            start = end
-    return Prefix(tuple(hashes), length)
+    hashes: list[int] = []
+    before = start = 0
+    for end in _ENDS:
+        if end > length:
+            break
+        # Python's own hash is the quickest there is, and keyed: no caller can make two prompts look alike.
+        before = hash((before, body[start:end]))
+        hashes.append(before)
+        start = end
+    return Prefix(tuple(hashes), length, body[:FIRST])
 
 
 class PrefixAffinity:
@@ -119,7 +122,7 @@ class PrefixAffinity:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._readers: OrderedDict[bytes, Readers] = OrderedDict()
+        self._readers: OrderedDict[int, Readers] = OrderedDict()
         self._turns = itertools.count()
 
     def read(self, request: EngineRequest) -> Prefix:
@@ -169,9 +172,7 @@ class PrefixAffinity:
         return known | {name: read for name, at in readers if at > oldest}
 
     def _key(self, prefix: Prefix) -> bytes:
-        if not prefix.hashes:
-            return str(next(self._turns)).encode()
-        return prefix.hashes[min(FIRST, len(prefix.hashes)) - 1]
+        return prefix.start or str(next(self._turns)).encode()
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -238,4 +239,4 @@ def _with(replica: str, now: float, readers: Readers) -> Readers:
 
 def _rank(key: bytes, name: str) -> bytes:
     """Rendezvous hashing: every gateway has its replicas in the same order for a key."""
-    return blake2b(name.encode(), key=key, digest_size=8).digest()
+    return blake2b(name.encode() + key, digest_size=8).digest()

@@ -116,11 +116,12 @@ def _run(chosen: argparse.Namespace) -> int:
         session.start(server)
         replicas = {spec.routing: stack.enter_context(Replicas(server.ray_address, spec)) for spec in specs}
         for spec in specs:
-            session.drive(server, _load(server, "nothing shared", spec.id, "warm-up"))
+            session.drive(server, _load(server, "system prompts", spec.id, "warm-up"))
         for number in range(chosen.rounds):
             for load in LOADS:
                 for spec in specs if number % 2 == 0 else specs[::-1]:
-                    found.append(_measure(session, server, spec, load, number, replicas[spec.routing]))
+                    asked = _load(server, load, spec.id, f"round {number}")
+                    found.append(Found(spec.routing, load, *_measure(session, server, asked, replicas[spec.routing])))
                     session.say(f"{load}, {spec.routing}: {_told(found[-1].values)}")
     errors = [f"{each.load}, {each.routing}: {error}" for each in found for error in each.errors]
     text = _markdown(chosen, about, found, errors)
@@ -130,10 +131,10 @@ def _run(chosen: argparse.Namespace) -> int:
 
 
 def _measure(
-    session: Session, server: RoutedServer, spec: ModelSpec, load: str, number: int, replicas: Replicas
-) -> Found:
+    session: Session, server: RoutedServer, asked: Load, replicas: Replicas
+) -> tuple[dict[str, float], list[str]]:
     before = replicas.generated()
-    result = session.drive(server, _load(server, load, spec.id, f"round {number}"))
+    result = session.drive(server, asked)
     served = [after - earlier for earlier, after in zip(before, replicas.generated(), strict=True)]
     good = [each for each in result.requests if each.error is None]
     waits = [each.first - each.sent for each in good]
@@ -144,7 +145,7 @@ def _measure(
         "balance": max(served) * len(served) / sum(served),
         "rate": len(good) / result.seconds,
     }
-    return Found(spec.routing, load, values, result.errors)
+    return values, result.errors
 
 
 def _load(server: RoutedServer, load: str, model: str, seed: str) -> Load:

@@ -11,7 +11,10 @@ import json
 import os
 import subprocess
 import sys
-from typing import Self
+from typing import Any, Self
+
+import ray
+import ray.serve
 
 from app.domain.model_spec import ModelSpec
 from app.settings import ROOT
@@ -58,12 +61,10 @@ class Replicas:
 
 def main() -> int:
     """Answer until nobody asks any more."""
-    import ray
-    from ray import serve
-
     address, app, deployment = sys.argv[1:]
-    ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-    handle = serve.get_deployment_handle(deployment, app)
+    rays: Any = ray
+    rays.init(address=address, logging_level="ERROR", log_to_driver=False)
+    handle: Any = rays.serve.get_deployment_handle(deployment, app)
     for _ in sys.stdin:
         loads = handle.broadcast("load").results()
         print(MARK + json.dumps([load.generated_tokens for load in loads]), flush=True)

@@ -27,14 +27,14 @@ ANSWER_TOKENS = 16
 def system_prompts(model: str, seed: str) -> Turns:
     """Questions behind one of many system prompts, the n-th of which is used 1/n as often as the first."""
     rng = random.Random(seed)
-    prompts = [_words(PROMPT_TOKENS, f"{seed} prompt {number}") for number in range(PROMPTS)]
+    prompts = [_says("system", _words(PROMPT_TOKENS, f"{model} {number}")) for number in range(PROMPTS)]
     weights = [1 / (number + 1) for number in range(PROMPTS)]
-    chosen = iter(rng.choices(prompts, weights, k=CALLERS * REQUESTS))
-    return [
-        [_body(model, [_says("system", next(chosen)), _says("user", _words(QUESTION_TOKENS, f"{seed} {caller} {each}"))])
-         for each in range(REQUESTS)]
-        for caller in range(CALLERS)
-    ]  # fmt: skip
+
+    def body(caller: int, each: int) -> str:
+        question = _says("user", _words(QUESTION_TOKENS, f"{seed} {caller} {each}"))
+        return _body(model, [*rng.choices(prompts, weights), question])
+
+    return [[body(caller, each) for each in range(REQUESTS)] for caller in range(CALLERS)]
 
 
 def conversations(model: str, seed: str) -> Turns:
@@ -55,10 +55,11 @@ def conversations(model: str, seed: str) -> Turns:
 
 def nothing_shared(model: str, seed: str) -> Turns:
     """Questions that have nothing in common."""
-    return [
-        [_body(model, [_says("user", _words(PROMPT_TOKENS // 2, f"{seed} {caller} {each}"))]) for each in range(REQUESTS)]
-        for caller in range(CALLERS)
-    ]  # fmt: skip
+
+    def body(caller: int, each: int) -> str:
+        return _body(model, [_says("user", _words(PROMPT_TOKENS // 2, f"{seed} {caller} {each}"))])
+
+    return [[body(caller, each) for each in range(REQUESTS)] for caller in range(CALLERS)]
 
 
 LOADS: Mapping[str, Callable[[str, str], Turns]] = {
