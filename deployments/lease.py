@@ -31,6 +31,7 @@ from deployments.affinity import NO_PREFIX, Prefix, Routing
 from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
+from deployments.search import Search
 
 LINGER_S = 2.0
 """How long a lease that nobody uses is kept."""
@@ -52,9 +53,6 @@ FOLLOWING = 8
 
 RENEW_S = 3.0
 """Where replicas are chosen, the age at which the newest lease of one in use gets a successor, before it is too old."""
-
-SEARCH_S = (0.02, 2.0)
-"""How long after looking for more replicas they are looked for again: at first, and after many times in vain."""
 
 ANYWHERE = ""
 """Of whichever replica Serve chooses."""
@@ -124,7 +122,6 @@ class LeasePool:
         self.routing = routing
         self._ask = ask
         self._links = links
-        self._replicas = replicas
         self._idle: list[Lease] = []
         self._newest: dict[str, Lease] = {}
         self._trusted: dict[Place, None] = {}
@@ -135,9 +132,7 @@ class LeasePool:
         self._asked: Counter[str] = Counter()
         self._follow: asyncio.TimerHandle | None = None
         self._renewing: dict[str, None] = {}
-        self._searching = False
-        self._search_at = 0.0
-        self._search_pause = SEARCH_S[0]
+        self._search = Search(replicas)
         self._sweep: asyncio.TimerHandle | None = None
 
     async def acquire(self, deadline: float | None = None, prefix: Prefix = NO_PREFIX) -> Place:
@@ -184,8 +179,8 @@ class LeasePool:
     def _free(self) -> dict[str, int]:
         """The replicas that could take a request at once, and how many each of them has."""
         self._forget_newest()
-        if 0 < len(self._newest) < self._replicas:
-            self._search()
+        if not self._waiters and self._search.begin(len(self._newest)):
+            self._ask_for_one(ANYWHERE)
         return {
             replica: self._busy[replica]
             for replica, lease in self._newest.items()
@@ -210,14 +205,6 @@ class LeasePool:
         newest = self._newest.get(replica)
         return newest is None or time.monotonic() - newest.began > RENEW_S
 
-    def _search(self) -> None:
-        now = time.monotonic()
-        if now >= self._search_at and not self._searching and not self._waiters:
-            self._searching = True
-            self._search_at = now + self._search_pause
-            self._search_pause = min(2 * self._search_pause, SEARCH_S[1])
-            self._ask_for_one(ANYWHERE)
-
     async def _wait(self) -> Place:
         waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
@@ -238,14 +225,14 @@ class LeasePool:
     @property
     def _wanted(self) -> int:
         """How many leases there is a use for."""
-        return len(self._waiters) + len(self._trusted) + len(self._renewing) + self._searching
+        return len(self._waiters) + len(self._trusted) + len(self._renewing) + self._search.under_way
 
     def _needs(self) -> Counter[str]:
         """The same, by replica."""
         if self.routing is None:
             return Counter({ANYWHERE: self._wanted})
         needs = self._trusted_by + Counter(self._renewing.keys())
-        needs[ANYWHERE] = len(self._waiters) + self._searching
+        needs[ANYWHERE] = len(self._waiters) + self._search.under_way
         return needs
 
     def _lacking(self) -> str:
@@ -292,7 +279,7 @@ class LeasePool:
         if asking.cancelled():
             return
         self._renewing.pop(asked, None)
-        self._searching = self._searching and asked != ANYWHERE
+        self._search.under_way &= asked != ANYWHERE
         error = asking.exception()
         if error is None:
             lease = asking.result()
@@ -309,7 +296,7 @@ class LeasePool:
         replica = lease.link.replica
         self._renewing.pop(replica, None)
         if replica not in self._newest:
-            self._search_at, self._search_pause = 0.0, SEARCH_S[0]
+            self._search.found()
         self._newest[replica] = lease
         if asked not in (ANYWHERE, replica):
             self._newest.pop(asked, None)

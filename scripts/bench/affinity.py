@@ -67,9 +67,9 @@ class RoutedServer(MantaServer):
             return reason
         for spec in self.specs:
             answer = self._get(f"/v1/models/{spec.id}")
-            replicas = 0 if answer is None else json.loads(answer.content).get("replicas", 0)
-            if replicas < spec.autoscaling.min_replicas:
-                return f"{spec.id} has {replicas} replicas"
+            model: dict[str, Any] = {} if answer is None else json.loads(answer.content)
+            if model.get("replicas", 0) < spec.autoscaling.min_replicas:
+                return f"{spec.id} has {model.get('replicas')} replicas"
         return None
 
     def _model_file(self) -> Path:

@@ -8,13 +8,14 @@ writes one line for each line it reads: the tokens that every replica has genera
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 from typing import Any, Self
 
 import ray
-import ray.serve
+from ray.serve.handle import DeploymentHandle
 
 from app.domain.model_spec import ModelSpec
 from app.settings import ROOT
@@ -62,9 +63,8 @@ class Replicas:
 def main() -> int:
     """Answer until nobody asks any more."""
     address, app, deployment = sys.argv[1:]
-    rays: Any = ray
-    rays.init(address=address, logging_level="ERROR", log_to_driver=False)
-    handle: Any = rays.serve.get_deployment_handle(deployment, app)
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    handle: Any = DeploymentHandle(deployment, app)
     for _ in sys.stdin:
         loads = handle.broadcast("load").results()
         print(MARK + json.dumps([load.generated_tokens for load in loads]), flush=True)
