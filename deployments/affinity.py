@@ -44,6 +44,9 @@ ENTRIES = 32768
 WARM = 4
 """Replicas remembered for a beginning."""
 
+REPLICAS = 256
+"""Replicas of which the round remembers whose turn it was."""
+
 AGE_S = 600.0
 """How long a replica counts as one that has read it."""
 
@@ -209,6 +212,8 @@ class RoundRobin(PowerOfTwo):
         """See ``Routing``."""
         self._last[replica] = None
         self._last.move_to_end(replica)
+        if len(self._last) > REPLICAS:
+            self._last.popitem(last=False)
 
 
 ROUTINGS: Mapping[str, Callable[[], Routing]] = {

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.affinity import NO_PREFIX, Prefix, Routing
+from deployments.asks import ANYWHERE, Asks
 from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
@@ -54,8 +55,8 @@ FOLLOWING = 8
 RENEW_S = 3.0
 """Where replicas are chosen, the age at which the newest lease of one in use gets a successor, before it is too old."""
 
-ANYWHERE = ""
-"""Of whichever replica Serve chooses."""
+EVEN = 1
+"""While leases of other replicas are on their way, one is given so many requests more than the least busy, no more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -128,8 +129,7 @@ class LeasePool:
         self._trusted_by: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
         self._waiters: deque[asyncio.Future[Place]] = deque()
-        self._asking: dict[asyncio.Task[Lease], str] = {}
-        self._asked: Counter[str] = Counter()
+        self._asks = Asks()
         self._follow: asyncio.TimerHandle | None = None
         self._renewing: dict[str, None] = {}
         self._search = Search(replicas)
@@ -184,22 +184,35 @@ class LeasePool:
         return {
             replica: self._busy[replica]
             for replica, lease in self._newest.items()
-            if self._trusted_by[replica] < lease.trust or self._idle_on(replica)
+            if (self._trusted_by[replica] < lease.trust or self._idle_on(replica)) and not self._uneven(replica)
         }
+
+    def _uneven(self, replica: str) -> bool:
+        """Whether others, quiet until now, are to be waited for: they will be there in milliseconds."""
+        newest = self._newest
+        if self.routing is None or not any(name in newest and not newest[name].usable for name in self._renewing):
+            return False
+        return self._busy[replica] > min(self._busy[name] for name in newest) + EVEN
 
     def _place(self, link: Link, lease: Lease | None) -> Place:
         place = Place(link, lease)
         self._busy[link.replica] += 1
         if lease is None:
             if not self._newest[link.replica].usable:
-                self._renewing[ANYWHERE if self.routing is None else link.replica] = None
+                self._renew(link.replica)
             self._trusted[place] = None
             self._trusted_by[link.replica] += 1
             self._follow_later()
         elif self.routing is not None and self._is_ageing(link.replica):
-            self._renewing[link.replica] = None
-            self._follow_later()
+            self._renew(link.replica)
         return place
+
+    def _renew(self, replica: str) -> None:
+        if self.routing is None:
+            self._renewing[ANYWHERE] = None
+        elif replica not in self._renewing:
+            self._renewing[replica] = None
+            self._ask_for_one(replica)
 
     def _is_ageing(self, replica: str) -> bool:
         newest = self._newest.get(replica)
@@ -208,7 +221,7 @@ class LeasePool:
     async def _wait(self) -> Place:
         waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        if self._asked[ANYWHERE] < len(self._waiters):
+        if self._asks.of(ANYWHERE) < len(self._waiters):
             self._ask_for_one(ANYWHERE)
         try:
             return await waiter
@@ -237,32 +250,18 @@ class LeasePool:
 
     def _lacking(self) -> str:
         """The replica of which a lease is lacking most urgently."""
-        lacking = (replica for replica, count in self._needs().items() if self._asked[replica] < count)
+        lacking = (replica for replica, count in self._needs().items() if self._asks.of(replica) < count)
         return ANYWHERE if self.routing is None else next(lacking, ANYWHERE)
 
     def _ask_for_one(self, replica: str) -> None:
         asking = asyncio.create_task(self._new(replica))
-        self._asking[asking] = replica
-        self._asked[replica] += 1
+        self._asks.add(asking, replica)
         asking.add_done_callback(self._came)
 
     def _ask_less(self) -> None:
-        # Serve must not keep a place for somebody who has one, or who left. The last to ask has waited least.
-        if (excess := len(self._asking) - self._wanted) <= 0:
-            return
-        needs = self._needs()
-        for asking, replica in reversed(list(self._asking.items())):
-            if excess > 0 and self._asked[replica] > needs[replica]:
-                excess -= 1
-                self._forget_asking(asking)
-                asking.cancel()
-
-    def _forget_asking(self, asking: asyncio.Task[Lease]) -> str:
-        replica = self._asking.pop(asking, None)
-        if replica is None:
-            return ANYWHERE
-        _decrement(self._asked, replica)
-        return replica
+        # Serve must not keep a place for somebody who has one, or who left.
+        if (excess := len(self._asks) - self._wanted) > 0:
+            self._asks.cancel(excess, self._needs())
 
     async def _new(self, replica: str) -> Lease:
         messages = self._ask(replica) if replica else self._ask()
@@ -275,7 +274,7 @@ class LeasePool:
         return Lease(link, ticket.token, ticket.room, messages)
 
     def _came(self, asking: asyncio.Task[Lease]) -> None:
-        asked = self._forget_asking(asking)
+        asked = self._asks.remove(asking)
         if asking.cancelled():
             return
         self._renewing.pop(asked, None)
@@ -354,7 +353,8 @@ class LeasePool:
     def _trustworthy(self) -> Link | None:
         self._forget_newest()
         free = [lease.link for lease in self._newest.values() if self._trusted_by[lease.link.replica] < lease.trust]
-        return min(free, key=lambda link: self._busy[link.replica], default=None)
+        link = min(free, key=lambda link: self._busy[link.replica], default=None)
+        return None if link is not None and self._uneven(link.replica) else link
 
     def _trust_waiters(self) -> None:
         while self._waiters and (link := self._trustworthy()) is not None:
@@ -375,7 +375,7 @@ class LeasePool:
     def _follow_up(self) -> None:
         """Ask for one of the leases that requests on trust still lack."""
         self._follow = None
-        if self._wanted > len(self._asking) and len(self._asking) < len(self._waiters) + FOLLOWING:
+        if self._wanted > len(self._asks) and len(self._asks) < len(self._waiters) + FOLLOWING:
             self._ask_for_one(self._lacking())
         if self._trusted or self._renewing:
             self._follow_later()

@@ -182,6 +182,7 @@ async def test_a_replica_that_is_full_sends_nobody_away(monkeypatch: pytest.Monk
         await find_all(serve, pool)
         places = [await pool.acquire(prefix=PROMPT) for _ in range(4)]
         assert Counter(place.link.replica for place in places) == {A: 2, B: 2}
+        serve.places = 0
         waiting = [asyncio.create_task(pool.acquire(prefix=PROMPT)) for _ in range(3)]
         await asyncio.sleep(0.02)
         assert not any(task.done() for task in waiting)
@@ -198,6 +199,7 @@ async def test_a_new_replica_is_found_and_gets_its_share():
     async with replicas("abc", 64) as serve:
         serve.routed.remove(C)
         pool = pool_of(serve)
+        await find_all(serve, pool)
         held = [await pool.acquire(prefix=prompt(number)) for number in range(20)]
         serve.routed.append(C)
         places: list[Place] = []
