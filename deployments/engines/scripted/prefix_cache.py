@@ -18,9 +18,11 @@ class PrefixCache:
 
     def read(self, prompt: str) -> int:
         """Read a prompt and keep it; how many of its tokens were there already."""
-        chain = self._chain(tokens.pieces(prompt))
+        pieces = tokens.pieces(prompt)
+        chain = self._chain(pieces)
         cached = 0
-        for block in chain:
+        # The last token is always read: the answer's first one comes of it.
+        for block in chain[: (len(pieces) - 1) // self._size]:
             if block not in self._blocks:
                 break
             cached += self._size

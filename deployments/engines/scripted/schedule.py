@@ -185,8 +185,7 @@ class Scheduler:
         args, now = self.args, self.clock.now()
         unread = reading.tokens
         if args.kv_blocks:
-            # The last token never is there: the first one of the answer comes of reading it.
-            reading.cached = max(0, min(self._cache.read(reading.prompt), reading.tokens - 1))
+            reading.cached = self._cache.read(reading.prompt)
             unread -= reading.cached
         if not args.prefill_tokens_per_s:
             return now

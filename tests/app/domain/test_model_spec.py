@@ -92,7 +92,7 @@ def test_a_spec_survives_the_way_to_another_process():
     assert again.app_name == model.app_name
 
 
-@pytest.mark.parametrize("fields", [{"aliases": ["n"]}, {"owned_by": "somebody"}])
+@pytest.mark.parametrize("fields", [{"aliases": ["n"]}, {"owned_by": "somebody"}, {"routing": "round_robin"}])
 def test_the_digest_ignores_what_no_replica_runs_by(fields: dict[str, Any]):
     assert spec(**fields).digest == spec().digest
 
