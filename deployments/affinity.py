@@ -30,7 +30,7 @@ GROWTH = 16
 READ = 256 * 1024
 """What lies behind so many bytes of a prompt makes no difference."""
 
-SLACK = 4.0
+SLACK = 6.0
 SHARE = 0.5
 """A replica that has read all of a prompt may have so many requests more than another one, and this share of the mean
 besides; one that has read a part, that part of it."""

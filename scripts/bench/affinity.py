@@ -116,7 +116,7 @@ def _run(chosen: argparse.Namespace) -> int:
         session.start(server)
         replicas = {spec.routing: stack.enter_context(Replicas(server.ray_address, spec)) for spec in specs}
         for spec in specs:
-            session.drive(server, _load(server, "system prompts", spec.id, "warm-up"))
+            session.drive(server, _load(server, "system prompts, equal", spec.id, "warm-up"))
         for number in range(chosen.rounds):
             for load in LOADS:
                 for spec in specs if number % 2 == 0 else specs[::-1]:

@@ -25,10 +25,18 @@ ANSWER_TOKENS = 16
 
 
 def system_prompts(model: str, seed: str) -> Turns:
-    """Questions behind one of many system prompts, the n-th of which is used 1/n as often as the first."""
+    """Questions behind one of many system prompts, the n-th of which is used 1/n as often as the first (Zipf)."""
+    return _behind_prompts(model, seed, [1 / (number + 1) for number in range(PROMPTS)])
+
+
+def equal_prompts(model: str, seed: str) -> Turns:
+    """Questions behind one of many system prompts, all used equally often: tenants of one size."""
+    return _behind_prompts(model, seed, [1.0] * PROMPTS)
+
+
+def _behind_prompts(model: str, seed: str, weights: list[float]) -> Turns:
     rng = random.Random(seed)
     prompts = [_says("system", _words(PROMPT_TOKENS, f"{model} {number}")) for number in range(PROMPTS)]
-    weights = [1 / (number + 1) for number in range(PROMPTS)]
 
     def body(caller: int, each: int) -> str:
         question = _says("user", _words(QUESTION_TOKENS, f"{seed} {caller} {each}"))
@@ -63,7 +71,8 @@ def nothing_shared(model: str, seed: str) -> Turns:
 
 
 LOADS: Mapping[str, Callable[[str, str], Turns]] = {
-    "system prompts": system_prompts,
+    "system prompts, Zipf": system_prompts,
+    "system prompts, equal": equal_prompts,
     "conversations": conversations,
     "nothing shared": nothing_shared,
 }
