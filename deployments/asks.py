@@ -34,9 +34,7 @@ class Asks:
         replica = self._asking.pop(asking, None)
         if replica is None:
             return ANYWHERE
-        self._asked[replica] -= 1
-        if not self._asked[replica]:
-            del self._asked[replica]
+        decrement(self._asked, replica)
         return replica
 
     def cancel(self, excess: int, needs: Counter[str]) -> None:
@@ -46,3 +44,10 @@ class Asks:
                 excess -= 1
                 self.remove(asking)
                 asking.cancel()
+
+
+def decrement(counter: Counter[str], key: str) -> None:
+    """One less, and no entry for none."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.affinity import NO_PREFIX, Prefix, Routing
-from deployments.asks import ANYWHERE, Asks
+from deployments.asks import ANYWHERE, Asks, decrement
 from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
@@ -157,7 +157,7 @@ class LeasePool:
 
     def release(self, place: Place) -> None:
         """The request is over: whoever waits longest gets its place."""
-        _decrement(self._busy, place.link.replica)
+        decrement(self._busy, place.link.replica)
         if place.lease is not None:
             self._offer(place.lease)
             return
@@ -168,7 +168,8 @@ class LeasePool:
     def _at_once(self, prefix: Prefix) -> Place | None:
         if self.routing is not None and (free := self._free()):
             replica = self.routing.choose(prefix, free)
-            lease = self._take_idle(replica)
+            if (lease := self._idle_on(replica)) is not None:
+                self._idle.remove(lease)
             return self._place(lease.link if lease else self._newest[replica].link, lease)
         if (lease := self._take_idle()) is not None:
             return self._place(lease.link, lease)
@@ -334,18 +335,19 @@ class LeasePool:
                 return waiter
         return None
 
-    def _take_idle(self, replica: str = ANYWHERE) -> Lease | None:
-        while leases := [lease for lease in reversed(self._idle) if replica in (ANYWHERE, lease.link.replica)]:
+    def _take_idle(self) -> Lease | None:
+        while self._idle:
             # The last to become idle, but on the replica with the least to do.
-            lease = min(leases, key=lambda lease: self._busy[lease.link.replica])
+            lease = min(reversed(self._idle), key=lambda lease: self._busy[lease.link.replica])
             self._idle.remove(lease)
             if lease.usable:
                 return lease
             lease.end()
         return None
 
-    def _idle_on(self, replica: str) -> bool:
-        return any(lease.link.replica == replica and lease.usable for lease in self._idle)
+    def _idle_on(self, replica: str) -> Lease | None:
+        idle = (lease for lease in reversed(self._idle) if lease.link.replica == replica and lease.usable)
+        return next(idle, None)
 
     def _forget_newest(self) -> None:
         self._newest = {replica: lease for replica, lease in self._newest.items() if lease.remembered}
@@ -363,7 +365,7 @@ class LeasePool:
 
     def _no_longer_trust(self, place: Place) -> None:
         del self._trusted[place]
-        _decrement(self._trusted_by, place.link.replica)
+        decrement(self._trusted_by, place.link.replica)
 
     def _trusted_on(self, link: Link) -> Place | None:
         return next((place for place in self._trusted if place.link is link), None)
@@ -391,9 +393,3 @@ class LeasePool:
         if kept:
             rest = min(lease.idle_since for lease in kept) - oldest
             self._sweep = asyncio.get_running_loop().call_later(rest, self._sweep_idle)
-
-
-def _decrement(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]
