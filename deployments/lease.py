@@ -279,11 +279,14 @@ class LeasePool:
         if asking.cancelled():
             return
         self._renewing.pop(asked, None)
-        self._search.under_way &= asked != ANYWHERE
+        searched = asked == ANYWHERE and self._search.ends()
         error = asking.exception()
         if error is None:
             lease = asking.result()
             self._learn(lease, asked)
+            if searched and not self._waiters and self._trusted_on(lease.link) is None:
+                lease.end()  # Serve must not take a search for load
+                return
             # Even on a replica that is dying: to learn that and try again is what its request has to do.
             self._hand_on(lease)
             self._trust_waiters()

@@ -34,6 +34,11 @@ class Search:
         self._pause = min(2 * self._pause, SEARCH_S[1])
         return True
 
+    def ends(self) -> bool:
+        """A lease came, or will not; whether there was a search."""
+        ended, self.under_way = self.under_way, False
+        return ended
+
     def found(self) -> None:
         """There was one more; there may be others."""
         self._next, self._pause = 0.0, SEARCH_S[0]
