@@ -14,7 +14,7 @@ ongoing for as long as it lasts. That costs more than a millisecond, so nobody w
 
 Where a model may have several replicas, a ``Routing`` chooses among those that have a place at once, and a lease that a
 request on trust lacks is asked for at its own replica; when Serve gives another one's, that replica is full or on its
-way out, and nobody is trusted to it any more. Replicas that no lease has come from yet are looked for now and then, as
+way out, and soon nobody is trusted to it any more. Replicas that no lease has come from yet are looked for now and then, as
 long as there may be any, by asking for one more lease, wherever it may be. Whoever has to wait gets what comes first.
 """
 
@@ -299,11 +299,13 @@ class LeasePool:
         replica = lease.link.replica
         self._renewing.pop(replica, None)
         if replica not in self._newest:
-            self._search.found()
+            self._search.hurry()
         self._newest[replica] = lease
         if asked not in (ANYWHERE, replica):
-            self._newest.pop(asked, None)
             self._follow_less_soon()
+            if asked in self._newest and not self._newest[asked].usable:
+                del self._newest[asked]
+                self._search.hurry()
 
     def _follow_less_soon(self) -> None:
         if self._follow is not None:

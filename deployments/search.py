@@ -39,6 +39,6 @@ class Search:
         ended, self.under_way = self.under_way, False
         return ended
 
-    def found(self) -> None:
-        """There was one more; there may be others."""
+    def hurry(self) -> None:
+        """One more came to be known, or one less is: look again soon."""
         self._next, self._pause = 0.0, SEARCH_S[0]
