@@ -14,8 +14,8 @@ ongoing for as long as it lasts. That costs more than a millisecond, so nobody w
 
 Where a model may have several replicas, a ``Routing`` chooses among those that have a place at once, and a lease that a
 request on trust lacks is asked for at its own replica; when Serve gives another one's, that replica is full or on its
-way out, and soon nobody is trusted to it any more. Replicas that no lease has come from yet are looked for now and then, as
-long as there may be any, by asking for one more lease, wherever it may be. Whoever has to wait gets what comes first.
+way out, and soon nobody is trusted to it any more. Replicas of which no lease has come yet are looked for now and then,
+if there may be any, by asking for one more lease, wherever it may be. Whoever has to wait gets what comes first.
 """
 
 from __future__ import annotations
