@@ -11,6 +11,11 @@ ongoing for as long as it lasts. That costs more than a millisecond, so nobody w
   a replica's ``max_ongoing_requests``; its engine queues;
 - a replica that has been quiet for longer may have filled up or be about to go, which its link would tell: one request
   begins there on trust, and whether it is over by then or not, a new lease is asked for.
+
+Where a model may have several replicas, a ``Routing`` chooses among those that have a place at once, and a lease that a
+request on trust lacks is asked for at its own replica; when Serve gives another one's, that replica is full or on its
+way out, and soon nobody is trusted to it any more. Replicas of which no lease has come yet are looked for now and then,
+if there may be any, by asking for one more lease, wherever it may be. Whoever has to wait gets what comes first.
 """
 
 from __future__ import annotations
@@ -22,9 +27,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from deployments.affinity import NO_PREFIX, Prefix, Routing
+from deployments.asks import ANYWHERE, Asks, decrement
 from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
+from deployments.search import Search
 
 LINGER_S = 2.0
 """How long a lease that nobody uses is kept."""
@@ -43,6 +51,12 @@ REFUSED_S = 1.0
 
 FOLLOWING = 8
 """How many leases are asked for at once on behalf of requests that run already."""
+
+RENEW_S = 3.0
+"""Where replicas are chosen, the age at which the newest lease of one in use gets a successor, before it is too old."""
+
+EVEN = 1
+"""While leases of other replicas are on their way, one is given so many requests more than the least busy, no more."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,11 +110,17 @@ class LeasePool:
     """The leases of one model.
 
     Args:
-        ask: Asks Serve for a lease; gives the messages of the call, of which the first is the ticket.
+        ask: Asks Serve for a lease, of the replica that is named if there is a routing; gives the messages of the call,
+            of which the first is the ticket.
         links: This process's.
+        routing: Chooses among replicas; None where there is only one.
+        replicas: How many there may be.
     """
 
-    def __init__(self, ask: Callable[[], Any], links: Links) -> None:
+    def __init__(
+        self, ask: Callable[..., Any], links: Links, routing: Routing | None = None, replicas: int = 1
+    ) -> None:
+        self.routing = routing
         self._ask = ask
         self._links = links
         self._idle: list[Lease] = []
@@ -109,32 +129,35 @@ class LeasePool:
         self._trusted_by: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
         self._waiters: deque[asyncio.Future[Place]] = deque()
-        self._asking: dict[asyncio.Task[Lease], None] = {}
+        self._asks = Asks()
         self._follow: asyncio.TimerHandle | None = None
-        self._renewing = False
+        self._renewing: dict[str, None] = {}
+        self._search = Search(replicas)
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def acquire(self, deadline: float | None = None) -> Place:
+    async def acquire(self, deadline: float | None = None, prefix: Prefix = NO_PREFIX) -> Place:
         """A place: of a lease that is free, or on trust, or else of the first lease to come.
 
         Args:
             deadline: By the loop's clock, until when to wait for one.
+            prefix: What the routing is to know of the request.
 
         Raises:
             TimeoutError: None came in time.
             Unreachable: See ``Links``.
             Exception: What Serve raised.
         """
-        if (lease := self._take_idle()) is not None:
-            return self._place(lease.link, lease)
-        if (link := self._trustworthy()) is not None:
-            return self._place(link, None)
-        async with asyncio.timeout_at(deadline):
-            return await self._wait()
+        place = self._at_once(prefix)
+        if place is None:
+            async with asyncio.timeout_at(deadline):
+                place = await self._wait()
+        if self.routing is not None:
+            self.routing.placed(prefix, place.link.replica)
+        return place
 
     def release(self, place: Place) -> None:
         """The request is over: whoever waits longest gets its place."""
-        _decrement(self._busy, place.link.replica)
+        decrement(self._busy, place.link.replica)
         if place.lease is not None:
             self._offer(place.lease)
             return
@@ -142,21 +165,65 @@ class LeasePool:
         self._trust_waiters()
         self._ask_less()
 
+    def _at_once(self, prefix: Prefix) -> Place | None:
+        if self.routing is not None and (free := self._free()):
+            replica = self.routing.choose(prefix, free)
+            if (lease := self._idle_on(replica)) is not None:
+                self._idle.remove(lease)
+            return self._place(lease.link if lease else self._newest[replica].link, lease)
+        if (lease := self._take_idle()) is not None:
+            return self._place(lease.link, lease)
+        if (link := self._trustworthy()) is not None:
+            return self._place(link, None)
+        return None
+
+    def _free(self) -> dict[str, int]:
+        """The replicas that could take a request at once, and how many each of them has."""
+        self._forget_newest()
+        if not self._waiters and self._search.begin(len(self._newest)):
+            self._ask_for_one(ANYWHERE)
+        return {
+            replica: self._busy[replica]
+            for replica, lease in self._newest.items()
+            if (self._trusted_by[replica] < lease.trust or self._idle_on(replica)) and not self._uneven(replica)
+        }
+
+    def _uneven(self, replica: str) -> bool:
+        """Whether others, quiet until now, are to be waited for: they will be there in milliseconds."""
+        newest = self._newest
+        if self.routing is None or not any(name in newest and not newest[name].usable for name in self._renewing):
+            return False
+        return self._busy[replica] > min(self._busy[name] for name in newest) + EVEN
+
     def _place(self, link: Link, lease: Lease | None) -> Place:
         place = Place(link, lease)
         self._busy[link.replica] += 1
         if lease is None:
-            self._renewing = self._renewing or not self._newest[link.replica].usable
+            if not self._newest[link.replica].usable:
+                self._renew(link.replica)
             self._trusted[place] = None
             self._trusted_by[link.replica] += 1
             self._follow_later()
+        elif self.routing is not None and self._is_ageing(link.replica):
+            self._renew(link.replica)
         return place
+
+    def _renew(self, replica: str) -> None:
+        if self.routing is None:
+            self._renewing[ANYWHERE] = None
+        elif replica not in self._renewing:
+            self._renewing[replica] = None
+            self._ask_for_one(replica)
+
+    def _is_ageing(self, replica: str) -> bool:
+        newest = self._newest.get(replica)
+        return newest is None or time.monotonic() - newest.began > RENEW_S
 
     async def _wait(self) -> Place:
         waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        if len(self._asking) < len(self._waiters):
-            self._ask_for_one()
+        if self._asks.of(ANYWHERE) < len(self._waiters):
+            self._ask_for_one(ANYWHERE)
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -172,21 +239,33 @@ class LeasePool:
     @property
     def _wanted(self) -> int:
         """How many leases there is a use for."""
-        return len(self._waiters) + len(self._trusted) + self._renewing
+        return len(self._waiters) + len(self._trusted) + len(self._renewing) + self._search.under_way
 
-    def _ask_for_one(self) -> None:
-        asking = asyncio.create_task(self._new())
-        self._asking[asking] = None
+    def _needs(self) -> Counter[str]:
+        """The same, by replica."""
+        if self.routing is None:
+            return Counter({ANYWHERE: self._wanted})
+        needs = self._trusted_by + Counter(self._renewing.keys())
+        needs[ANYWHERE] = len(self._waiters) + self._search.under_way
+        return needs
+
+    def _lacking(self) -> str:
+        """The replica of which a lease is lacking most urgently."""
+        lacking = (replica for replica, count in self._needs().items() if self._asks.of(replica) < count)
+        return ANYWHERE if self.routing is None else next(lacking, ANYWHERE)
+
+    def _ask_for_one(self, replica: str) -> None:
+        asking = asyncio.create_task(self._new(replica))
+        self._asks.add(asking, replica)
         asking.add_done_callback(self._came)
 
     def _ask_less(self) -> None:
-        # Serve must not keep a place for somebody who has one, or who left. The last to ask has waited least.
-        for asking in list(self._asking)[self._wanted :]:
-            del self._asking[asking]
-            asking.cancel()
+        # Serve must not keep a place for somebody who has one, or who left.
+        if (excess := len(self._asks) - self._wanted) > 0:
+            self._asks.cancel(excess, self._needs())
 
-    async def _new(self) -> Lease:
-        messages = self._ask()
+    async def _new(self, replica: str) -> Lease:
+        messages = self._ask(replica) if replica else self._ask()
         try:
             ticket: Ticket = await anext(messages)
             link = await self._links.bind(ticket)
@@ -196,20 +275,40 @@ class LeasePool:
         return Lease(link, ticket.token, ticket.room, messages)
 
     def _came(self, asking: asyncio.Task[Lease]) -> None:
-        self._asking.pop(asking, None)
+        asked = self._asks.remove(asking)
         if asking.cancelled():
             return
-        self._renewing = False
+        self._renewing.pop(asked, None)
+        searched = asked == ANYWHERE and self._search.ends()
         error = asking.exception()
         if error is None:
             lease = asking.result()
-            self._newest[lease.link.replica] = lease
+            self._learn(lease, asked)
+            if searched and not self._waiters and self._trusted_on(lease.link) is None:
+                lease.end()  # Serve must not take a search for load
+                return
             # Even on a replica that is dying: to learn that and try again is what its request has to do.
             self._hand_on(lease)
             self._trust_waiters()
         elif (waiter := self._next_waiter()) is not None:
             waiter.set_exception(error)
-        elif self._follow is not None:
+        else:
+            self._follow_less_soon()
+
+    def _learn(self, lease: Lease, asked: str) -> None:
+        replica = lease.link.replica
+        self._renewing.pop(replica, None)
+        if replica not in self._newest:
+            self._search.hurry()
+        self._newest[replica] = lease
+        if asked not in (ANYWHERE, replica):
+            self._follow_less_soon()
+            if asked in self._newest and not self._newest[asked].usable:
+                del self._newest[asked]
+                self._search.hurry()
+
+    def _follow_less_soon(self) -> None:
+        if self._follow is not None:
             self._follow.cancel()
             self._follow = asyncio.get_running_loop().call_later(REFUSED_S, self._follow_up)
 
@@ -230,6 +329,7 @@ class LeasePool:
         else:
             lease.idle_since = time.monotonic()
             self._idle.append(lease)
+            self._newest.setdefault(lease.link.replica, lease)
             if self._sweep is None:
                 self._sweep = asyncio.get_running_loop().call_later(LINGER_S, self._sweep_idle)
 
@@ -250,10 +350,18 @@ class LeasePool:
             lease.end()
         return None
 
-    def _trustworthy(self) -> Link | None:
+    def _idle_on(self, replica: str) -> Lease | None:
+        idle = (lease for lease in reversed(self._idle) if lease.link.replica == replica and lease.usable)
+        return next(idle, None)
+
+    def _forget_newest(self) -> None:
         self._newest = {replica: lease for replica, lease in self._newest.items() if lease.remembered}
+
+    def _trustworthy(self) -> Link | None:
+        self._forget_newest()
         free = [lease.link for lease in self._newest.values() if self._trusted_by[lease.link.replica] < lease.trust]
-        return min(free, key=lambda link: self._busy[link.replica], default=None)
+        link = min(free, key=lambda link: self._busy[link.replica], default=None)
+        return None if link is not None and self._uneven(link.replica) else link
 
     def _trust_waiters(self) -> None:
         while self._waiters and (link := self._trustworthy()) is not None:
@@ -262,7 +370,7 @@ class LeasePool:
 
     def _no_longer_trust(self, place: Place) -> None:
         del self._trusted[place]
-        _decrement(self._trusted_by, place.link.replica)
+        decrement(self._trusted_by, place.link.replica)
 
     def _trusted_on(self, link: Link) -> Place | None:
         return next((place for place in self._trusted if place.link is link), None)
@@ -274,8 +382,8 @@ class LeasePool:
     def _follow_up(self) -> None:
         """Ask for one of the leases that requests on trust still lack."""
         self._follow = None
-        if self._wanted > len(self._asking) and len(self._asking) < len(self._waiters) + FOLLOWING:
-            self._ask_for_one()
+        if self._wanted > len(self._asks) and len(self._asks) < len(self._waiters) + FOLLOWING:
+            self._ask_for_one(self._lacking())
         if self._trusted or self._renewing:
             self._follow_later()
 
@@ -290,9 +398,3 @@ class LeasePool:
         if kept:
             rest = min(lease.idle_since for lease in kept) - oldest
             self._sweep = asyncio.get_running_loop().call_later(rest, self._sweep_idle)
-
-
-def _decrement(counter: Counter[str], key: str) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]

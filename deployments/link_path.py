@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter
@@ -12,6 +13,7 @@ from ray.util.metrics import Counter
 from app.domain.model_spec import ModelSpec
 from app.services.backend import EngineRequest, EngineResponse
 from deployments.accepted import Accepted
+from deployments.affinity import NO_PREFIX, routing_for
 from deployments.engines.base import EngineDead
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
@@ -28,7 +30,7 @@ class LinkPath:
 
     def __init__(self, handles: Handles) -> None:
         self._handles = handles
-        self._pools: dict[str, LeasePool] = {}
+        self._pools: dict[tuple[str, str, int], LeasePool] = {}
         self._links = Links()
         self._detour = HandlePath(handles)
         self._detours = Counter(
@@ -41,7 +43,8 @@ class LinkPath:
         """See ``deployments.backend.Path``."""
         pool = await self._pool(spec)
         try:
-            place = await pool.acquire(deadline)
+            prefix = NO_PREFIX if pool.routing is None else pool.routing.read(request)
+            place = await pool.acquire(deadline, prefix)
         except Unreachable as error:
             logger.warning("the bytes of %s go through Serve's handle: %s", spec.id, error)
             self._detours.inc(tags={"model": spec.id})
@@ -53,7 +56,7 @@ class LinkPath:
             raise Died(None) from None
         except DeploymentUnavailableError:
             self._handles.forget(spec)
-            self._pools.pop(spec.app_name, None)
+            self._pools = {key: pool for key, pool in self._pools.items() if key[0] != spec.app_name}
             raise Moved from None
         except Exception as error:
             raise translate(error, spec) from error
@@ -61,10 +64,10 @@ class LinkPath:
         return await self._call(spec, request, pool, place)
 
     async def _pool(self, spec: ModelSpec) -> LeasePool:
-        name = spec.app_name
+        name = (spec.app_name, spec.routing, spec.autoscaling.max_replicas)
         if name not in self._pools:
-            handle = (await self._handles.of(spec)).options(method_name="lease")
-            self._pools[name] = LeasePool(handle.remote, self._links)
+            leases = _Leases((await self._handles.of(spec)).options(method_name="lease"))
+            self._pools[name] = LeasePool(leases, self._links, routing_for(spec), spec.autoscaling.max_replicas)
         return self._pools[name]
 
     async def _call(self, spec: ModelSpec, request: EngineRequest, pool: LeasePool, place: Place) -> EngineResponse:
@@ -86,6 +89,21 @@ class LinkPath:
                 raise translate(error, spec) from error
             raise
         return response
+
+
+class _Leases:
+    """Asks Serve for leases.
+
+    Serve knows each of several replicas as the one that has a model of its own name loaded (see ``ModelReplica``), and
+    gives it to whoever asks for that model, if it has room; if it has not, or is gone, it gives another one.
+    """
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def __call__(self, replica: str | None = None) -> Any:
+        handle = self._handle if replica is None else self._handle.options(multiplexed_model_id=replica)
+        return handle.remote()
 
 
 class _LinkResponse:

@@ -70,6 +70,8 @@ class ModelReplica:
         host = link_host or ray.util.get_node_ip_address()
         self._listener = Listener(self._app, self._place.replica, host, self._spec.limits.max_ongoing_requests)
         await self._listener.start()
+        if self._spec.has_several:
+            await self._named(self._place.replica)  # pyright: ignore[reportCallIssue] (Serve's types have lost the method)
         self._ready = await self._reporter.ready(self._engine.max_model_len, clock.times())
         self._watch = asyncio.get_running_loop().create_task(self._watch_engine())
 
@@ -119,6 +121,14 @@ class ModelReplica:
     async def describe(self) -> tuple[dict[str, Any], PhaseReport]:
         """The spec, as plain values, and what the manager was told when this replica was ready."""
         return self._spec.model_dump(mode="json", exclude_unset=True), self._ready
+
+    @serve.multiplexed(max_num_models_per_replica=1)
+    async def _named(self, name: str) -> str:
+        """Be found by this name: Serve sends calls for a model to a replica that has loaded it, if it can.
+
+        A deployment of which HAProxy knows may have no router of its own, so what Serve's router can do has to do.
+        """
+        return name
 
     async def load(self) -> EngineLoad:
         """The engine's own counters."""

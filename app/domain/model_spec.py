@@ -39,6 +39,7 @@ IN_PLACE: dict[str, Any] = {
     "owned_by": True,
     "capabilities": True,
     "autoscaling": True,
+    "routing": True,
     "limits": {"default_output_tokens", "max_output_tokens", "cold_start_timeout_s", "max_queued_requests"},
 }
 """What no replica runs by: changing it replaces none."""
@@ -148,6 +149,13 @@ class ModelSpec(_Section):
     autoscaling: Autoscaling = Autoscaling()
     resources: Resources = Resources()
     limits: RequestLimits = RequestLimits()
+    routing: Literal["prefix_affinity", "power_of_two", "round_robin"] = Field(
+        default="prefix_affinity",
+        description=(
+            "Which of several replicas gets a request: the least loaded, where having read the prompt's beginning "
+            "lately counts for a few requests; the less loaded of any two; or one after the other."
+        ),
+    )
 
     @field_validator("aliases")
     @classmethod
@@ -186,12 +194,18 @@ class ModelSpec(_Section):
     @cached_property
     def digest(self) -> str:
         """Twelve hex digits that change whenever a replica would have to be replaced."""
-        return _digest(self.model_dump(mode="json", exclude=IN_PLACE))[:12]
+        runtime = self.model_dump(mode="json", exclude=IN_PLACE) | {"several": self.has_several}
+        return _digest(runtime)[:12]
 
     @cached_property
     def full_digest(self) -> str:
         """Hex digits that change whenever anything does."""
         return _digest(self.model_dump(mode="json"))
+
+    @property
+    def has_several(self) -> bool:
+        """Whether it may have several replicas, which have to be told apart then."""
+        return self.autoscaling.max_replicas > 1
 
     @property
     def ranks(self) -> int:

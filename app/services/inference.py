@@ -17,6 +17,9 @@ from app.services.catalog import CatalogEntry, check_available
 from app.services.relay import Relay
 
 OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
+PROMPT = ("tools", "system", "messages", "prompt")
+"""What the engine reads, in the order in which chat templates have it."""
+
 GENERATIVE = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/messages"))
 
 
@@ -66,7 +69,8 @@ def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[s
 
 def _body_for(route: Route, spec: ModelSpec, payload: Mapping[str, Any]) -> bytes:
     # The engine knows its model by id alone; the caller's name for it travels beside the body.
-    body = {**payload, "model": spec.id}
+    # Prompt first: bodies that begin alike are prompts that begin alike, which is how replicas are chosen.
+    body = {**{name: payload[name] for name in PROMPT if name in payload}, **payload, "model": spec.id}
     tokens = _default_tokens(route, spec.limits)
     if tokens is not None and not any(name in payload for name in OUTPUT_CAPS):
         body["max_tokens"] = tokens

@@ -37,6 +37,7 @@ class Job:
             leaves late and is timed from when it was due. None: every caller asks again as soon as it is answered.
         expected_tokens: What the server's own usage has to say, or the request has failed.
         timeout_s: How long the whole job may take.
+        turns: In place of ``bodies`` and ``requests``: for each caller, the bodies to ask one after the other.
     """
 
     host: str
@@ -48,6 +49,11 @@ class Job:
     expected_tokens: int
     timeout_s: float
     every_s: float | None = None
+    turns: list[list[str]] | None = None
+
+    def asked(self) -> list[list[str]]:
+        """What each caller asks."""
+        return self.turns if self.turns is not None else [[body] * self.requests for body in self.bodies]
 
 
 @dataclass(slots=True)
@@ -59,6 +65,8 @@ class Request:
         first: When the first token was there (of a whole answer: its first byte).
         last: When its last byte was there.
         tokens: Generated tokens, by the server's own usage.
+        prompt: Tokens of the prompt, by the same usage.
+        cached: How many of them the engine had read before, as far as it tells.
         gaps: Between the frames of a stream, from the first token on; 0 within one read.
         error: Why it counts as failed, or None.
     """
@@ -67,6 +75,8 @@ class Request:
     first: float = 0.0
     last: float = 0.0
     tokens: int = 0
+    prompt: int = 0
+    cached: int = 0
     gaps: list[float] = field(default_factory=list[float])
     error: str | None = None
 
@@ -167,7 +177,7 @@ async def run(job: Job) -> Result:
         TimeoutError: A connection did not come about.
     """
     async with asyncio.timeout(CONNECT_S):
-        callers = await asyncio.gather(*[_connect(job) for _ in job.bodies])
+        callers = await asyncio.gather(*[_connect(job) for _ in job.asked()])
     start = time.monotonic()
     deadline = asyncio.get_running_loop().time() + job.timeout_s
     cpu = time.process_time()
@@ -193,14 +203,16 @@ async def _connect(job: Job) -> Caller:
 
 
 async def _ask(caller: Caller, job: Job, index: int, start: float, deadline: float) -> list[_Raw]:
-    request = _request(job, job.bodies[index].encode())
+    bodies = job.asked()[index]
+    # Most callers ask the same again and again.
+    requests = {body: _request(job, body.encode()) for body in set(bodies)}
     seen: list[_Raw] = []
-    for number in range(job.requests):
+    for number, body in enumerate(bodies):
         due: float | None = None
         if job.every_s is not None:
-            due = start + (number * len(job.bodies) + index) * job.every_s
+            due = start + (number * len(job.asked()) + index) * job.every_s
             await asyncio.sleep(due - time.monotonic())
-        sent = caller.send(request)
+        sent = caller.send(requests[body])
         try:
             async with asyncio.timeout_at(deadline):
                 error = await caller.over
@@ -233,7 +245,7 @@ def _judge(raw: _Raw, expected_tokens: int) -> Request:
         try:
             if body.startswith(b"{"):
                 request.first = raw.reads[0][0]
-                request.tokens = json.loads(body)["usage"]["completion_tokens"]
+                _read_usage(request, json.loads(body)["usage"])
             else:
                 _read_stream(request, raw.reads)
         except (ValueError, LookupError, TypeError) as error:
@@ -247,12 +259,18 @@ def _read_stream(request: Request, reads: list[tuple[float, bytes]]) -> None:
     frames = _frames(reads)
     if not frames or frames.pop()[1] != b"data: [DONE]":
         raise ValueError("the stream has no end")
-    request.tokens = json.loads(frames.pop()[1].removeprefix(b"data: "))["usage"]["completion_tokens"]
+    _read_usage(request, json.loads(frames.pop()[1].removeprefix(b"data: "))["usage"])
     times = [at for at, frame in frames if ROLE not in frame]
     if not times:
         raise ValueError("the stream has no tokens")
     request.first = times[0]
     request.gaps = [after - before for before, after in pairwise(times)]
+
+
+def _read_usage(request: Request, usage: dict[str, Any]) -> None:
+    request.tokens = usage["completion_tokens"]
+    request.prompt = usage.get("prompt_tokens", 0)
+    request.cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
 
 
 def _frames(reads: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:

@@ -15,6 +15,8 @@ from app.domain.model_spec import ModelSpec
 from app.errors import EngineCrashed, ServerError, ServiceUnavailable
 from app.services.asgi_call import Receive, Scope, Send
 from app.services.backend import EngineResponse
+from deployments import affinity
+from deployments.affinity import NO_PREFIX
 from deployments.engines.base import EngineDead
 from deployments.handles import Handles
 from deployments.link.listener import Listener
@@ -167,6 +169,23 @@ async def test_an_answer_comes_whole_and_its_lease_serves_the_next(model: Make):
         assert (response.status, response.content_type) == (200, "text/event-stream")
         assert await text_of(response) == b"onetwo"
     assert len(there.calls) == 1
+
+
+async def test_where_there_is_one_replica_nothing_of_the_prompt_is_read(model: Make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(affinity, "prefix_of", None)
+    response = await (await model(hello)).path().attempt(SPEC, request(b"x" * 5000), soon())
+    assert await text_of(response) == b"onetwo"
+
+
+async def test_where_there_may_be_several_it_is(model: Make, monkeypatch: pytest.MonkeyPatch):
+    read: list[bytes] = []
+    monkeypatch.setattr(affinity, "prefix_of", lambda body: read.append(body) or NO_PREFIX)
+    path = (await model(hello)).path()
+    for routing in ("prefix_affinity", "round_robin"):
+        spec = scripted("m", autoscaling={"max_replicas": 2}, routing=routing)
+        response = await path.attempt(spec, request(b"x" * 5000), soon())
+        assert await text_of(response) == b"onetwo"
+    assert read == [b"x" * 5000]
 
 
 async def test_it_says_when_a_replica_was_found(model: Make):

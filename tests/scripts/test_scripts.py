@@ -23,7 +23,9 @@ def test_a_script_finds_the_project_from_anywhere(script: Path, tmp_path: Path):
     assert found.stdout == str(ROOT)
 
 
-@pytest.mark.parametrize("script", ["serve", "bench/overhead", "bench/soak", "bench/guard", "bench/autoscaling"])
+@pytest.mark.parametrize(
+    "script", ["serve", "bench/overhead", "bench/soak", "bench/guard", "bench/autoscaling", "bench/affinity"]
+)
 def test_a_script_explains_itself(script: str, tmp_path: Path):
     helped = subprocess.run(
         [ROOT / "scripts" / script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False

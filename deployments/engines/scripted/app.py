@@ -95,7 +95,7 @@ class ScriptedApp:
         if not job.lengths:
             await out.whole(job.body())
             return
-        run = Run(self._scheduler, job.lengths, job.prompt_tokens)
+        run = Run(self._scheduler, job.lengths, job.reading)
         async with watched(receive, run), run:
             await self._perform(job, run, out)
 

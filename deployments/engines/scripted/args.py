@@ -32,6 +32,15 @@ class ScriptedArgs(BaseModel):
     start_s: float = Field(default=0, ge=0, le=3600, description="Seconds that a start takes, with progress.")
     max_num_seqs: int = Field(default=1024, ge=1, description="Sequences that run at once; more of them wait.")
 
+    # prompts
+    prefill_tokens_per_s: float = Field(
+        default=0, ge=0, le=1e9, description="Prompt tokens read per second, one prompt after the other; 0: no time."
+    )
+    kv_blocks: int = Field(
+        default=0, ge=0, description="Blocks of prompts kept: what begins like one before is not read again; 0: none."
+    )
+    block_tokens: int = Field(default=16, ge=1, description="Tokens of such a block.")
+
     # answers
     max_model_len: int = Field(default=8192, ge=1, description="Longest prompt and answer together, in tokens.")
     default_tokens: int = Field(

@@ -17,6 +17,7 @@ from deployments.engines.scripted.wire import (
     Caller,
     Frames,
     Job,
+    Reading,
     event,
     interleaved,
 )
@@ -35,22 +36,23 @@ def chat(body: bytes, caller: Caller, script: Script) -> Job:
     text = prompt.of_chat(request.messages, request.tools)
     prompt_tokens = tokens.count(text)
     answers = script.answers(_demand(request, text), prompt_tokens)
-    reply = ChatReply(request, caller, script, answers, prompt_tokens)
+    reading = Reading(text, prompt_tokens)
+    reply = ChatReply(request, caller, script, answers, reading)
     lengths = [len(answer.pieces) for answer in answers]
-    return Job(reply.body, lengths, text, reply if request.stream else None, prompt_tokens)
+    return Job(reply.body, lengths, text, reply if request.stream else None, reading)
 
 
 class ChatReply:
     """A chat's answer, whole or as a stream."""
 
     def __init__(
-        self, request: ChatRequest, caller: Caller, script: Script, answers: list[Answer], prompt_tokens: int
+        self, request: ChatRequest, caller: Caller, script: Script, answers: list[Answer], reading: Reading
     ) -> None:
         self._request = request
         self._caller = caller
         self._script = script
         self._answers = answers
-        self._prompt_tokens = prompt_tokens
+        self._reading = reading
         self._frames = [self._choice_frames(index) for index in range(len(answers))] if request.stream else []
 
     def body(self) -> Json:
@@ -139,9 +141,10 @@ class ChatReply:
     def _usage(self) -> Json:
         completion = sum(len(answer.pieces) for answer in self._answers)
         return {
-            "prompt_tokens": self._prompt_tokens,
+            "prompt_tokens": self._reading.tokens,
             "completion_tokens": completion,
-            "total_tokens": self._prompt_tokens + completion,
+            "total_tokens": self._reading.tokens + completion,
+            **self._reading.details(),
         }
 
 

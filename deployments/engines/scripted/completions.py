@@ -8,7 +8,18 @@ from deployments.engines.scripted import logprobs, prompt, tokens
 from deployments.engines.scripted.chat import stop_reason, stops_of
 from deployments.engines.scripted.requests import CompletionRequest, Json, parse
 from deployments.engines.scripted.script import Answer, Demand, Script
-from deployments.engines.scripted.wire import DONE, EXTRA, FINGERPRINT, TEXT, Caller, Frames, Job, event, interleaved
+from deployments.engines.scripted.wire import (
+    DONE,
+    EXTRA,
+    FINGERPRINT,
+    TEXT,
+    Caller,
+    Frames,
+    Job,
+    Reading,
+    event,
+    interleaved,
+)
 
 
 def complete(body: bytes, caller: Caller, script: Script) -> Job:
@@ -22,10 +33,10 @@ def complete(body: bytes, caller: Caller, script: Script) -> Job:
     choices = [
         (text, answer) for text in prompts for answer in script.answers(_demand(request, text), tokens.count(text))
     ]
-    prompt_tokens = prompt.count_all(prompts)
-    reply = CompletionReply(request, caller, script, choices, prompt_tokens)
+    reading = Reading("\n".join(prompts), prompt.count_all(prompts))
+    reply = CompletionReply(request, caller, script, choices, reading)
     lengths = [len(answer.pieces) for _, answer in choices]
-    return Job(reply.body, lengths, "\n".join(prompts), reply if request.stream else None, prompt_tokens)
+    return Job(reply.body, lengths, reading.prompt, reply if request.stream else None, reading)
 
 
 class CompletionReply:
@@ -37,13 +48,13 @@ class CompletionReply:
         caller: Caller,
         script: Script,
         choices: list[tuple[str, Answer]],
-        prompt_tokens: int,
+        reading: Reading,
     ) -> None:
         self._request = request
         self._caller = caller
         self._script = script
         self._choices = choices
-        self._prompt_tokens = prompt_tokens
+        self._reading = reading
         self._frames = [self._choice_frames(index) for index in range(len(choices))] if request.stream else []
 
     def body(self) -> Json:
@@ -118,9 +129,10 @@ class CompletionReply:
     def _usage(self) -> Json:
         completion = sum(len(answer.pieces) for _, answer in self._choices)
         return {
-            "prompt_tokens": self._prompt_tokens,
+            "prompt_tokens": self._reading.tokens,
             "completion_tokens": completion,
-            "total_tokens": self._prompt_tokens + completion,
+            "total_tokens": self._reading.tokens + completion,
+            **self._reading.details(),
         }
 
 

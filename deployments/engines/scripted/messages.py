@@ -11,7 +11,7 @@ from deployments.engines.scripted import prompt, tokens, tools
 from deployments.engines.scripted.requests import Json, MessagesRequest, parse
 from deployments.engines.scripted.script import Answer, Demand, Script
 from deployments.engines.scripted.values import json_for
-from deployments.engines.scripted.wire import TEXT, Caller, Frames, Job, event
+from deployments.engines.scripted.wire import TEXT, Caller, Frames, Job, Reading, event
 
 
 def messages(body: bytes, caller: Caller, script: Script) -> Job:
@@ -26,8 +26,9 @@ def messages(body: bytes, caller: Caller, script: Script) -> Job:
     text = _prompt(request)
     prompt_tokens = tokens.count(text)
     answer = script.answers(_demand(request, text), prompt_tokens)[0]
-    reply = MessageReply(caller, answer, prompt_tokens)
-    return Job(reply.body, [len(answer.pieces)], text, reply if request.stream else None, prompt_tokens)
+    reading = Reading(text, prompt_tokens)
+    reply = MessageReply(caller, answer, reading)
+    return Job(reply.body, [len(answer.pieces)], text, reply if request.stream else None, reading)
 
 
 def count_tokens(body: bytes, caller: Caller, script: Script) -> Job:
@@ -43,10 +44,10 @@ def count_tokens(body: bytes, caller: Caller, script: Script) -> Job:
 class MessageReply:
     """The answer, whole or as a stream. Every field that Anthropic's schema requires is there, null where unused."""
 
-    def __init__(self, caller: Caller, answer: Answer, prompt_tokens: int) -> None:
+    def __init__(self, caller: Caller, answer: Answer, reading: Reading) -> None:
         self._caller = caller
         self._answer = answer
-        self._prompt_tokens = prompt_tokens
+        self._reading = reading
         delta = (
             {"type": "input_json_delta", "partial_json": TEXT}
             if answer.kind == "tool"
@@ -107,11 +108,11 @@ class MessageReply:
 
     def _usage(self, output_tokens: int) -> Json:
         return {
-            "input_tokens": self._prompt_tokens,
+            "input_tokens": self._reading.tokens - (self._reading.cached or 0),
             "output_tokens": output_tokens,
             "cache_creation": None,
             "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
+            "cache_read_input_tokens": self._reading.cached or 0,
             "server_tool_use": None,
             "service_tier": "standard",
         }

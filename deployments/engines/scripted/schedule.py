@@ -15,6 +15,8 @@ from typing import Self
 from deployments.engines.base import EngineLoad
 from deployments.engines.scripted.args import ScriptedArgs
 from deployments.engines.scripted.clock import Clock
+from deployments.engines.scripted.prefix_cache import PrefixCache
+from deployments.engines.scripted.wire import Reading
 
 EPSILON = 1e-9
 
@@ -28,13 +30,14 @@ class Run:
     Args:
         scheduler: Where it runs.
         lengths: Tokens of each sequence; those without tokens (embeddings) take room too.
-        prompt_tokens: What it has to read first.
+        reading: The prompt, if there is one to read.
     """
 
     __slots__ = (
         "_first",
         "_interrupted",
         "_pending",
+        "_reading",
         "_scheduler",
         "_steps",
         "_target",
@@ -44,12 +47,13 @@ class Run:
         "size",
     )
 
-    def __init__(self, scheduler: Scheduler, lengths: list[int], prompt_tokens: int = 0) -> None:
+    def __init__(self, scheduler: Scheduler, lengths: list[int], reading: Reading | None = None) -> None:
         self.lengths = lengths
-        self.prompt_tokens = prompt_tokens
+        self.prompt_tokens = reading.tokens if reading is not None else 0
         self.longest = max(lengths, default=0)
         self.size = min(len(lengths), scheduler.args.max_num_seqs)
         self._scheduler = scheduler
+        self._reading = reading
         self._first = 0.0
         self._steps = 0
         self._target = 0
@@ -63,7 +67,8 @@ class Run:
         except BaseException:
             self._scheduler.leave(self)
             raise
-        self._first = self._scheduler.clock.now() + self._scheduler.args.ttft_s
+        read = self._scheduler.clock.now() if self._reading is None else self._scheduler.read(self._reading)
+        self._first = read + self._scheduler.args.ttft_s
         return self
 
     async def __aexit__(
@@ -153,6 +158,8 @@ class Scheduler:
         self._room = args.max_num_seqs
         self._generated = 0
         self._prompted = 0
+        self._cache = PrefixCache(args)
+        self._read_until = 0.0
         self._closed: Callable[[], Exception] | None = None
 
     def admit(self, run: Run) -> asyncio.Future[None] | None:
@@ -181,8 +188,20 @@ class Scheduler:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not run)
         self._admit_waiting()
 
+    def read(self, reading: Reading) -> float:
+        """Read a prompt behind those that are being read already; the time at which that is done."""
+        args, now = self.args, self.clock.now()
+        unread = reading.tokens
+        if args.kv_blocks:
+            reading.cached = self._cache.read(reading.prompt)
+            unread -= reading.cached
+        if not args.prefill_tokens_per_s:
+            return now
+        self._read_until = max(now, self._read_until) + unread / args.prefill_tokens_per_s
+        return self._read_until
+
     def load(self) -> EngineLoad:
-        """The counters at this moment; it has no cache: what is used up instead is room for sequences."""
+        """The counters at this moment; the share of its room that sequences take stands for the cache's."""
         unread = [run for run in self._runs if run.reading()] + [run for run, _ in self._waiting]
         return EngineLoad(
             running=sum(run.running() for run in self._runs),

@@ -50,6 +50,24 @@ class Stream(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Reading:
+    """A prompt on its way through the engine.
+
+    Attributes:
+        tokens: How many it has.
+        cached: How many of them were there already; None where nothing is kept, and before it is read.
+    """
+
+    prompt: str
+    tokens: int
+    cached: int | None = None
+
+    def details(self) -> Json:
+        """The part of OpenAI's usage that tells."""
+        return {} if self.cached is None else {"prompt_tokens_details": {"cached_tokens": self.cached}}
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A parsed request and its answer.
@@ -59,14 +77,14 @@ class Job:
         lengths: Tokens of each sequence it takes; none at all for what needs no model.
         prompt: What the markers of faults are looked for in.
         stream: The answer as a stream, if that was asked for.
-        prompt_tokens: What there is to read before the first token.
+        reading: The prompt, where there is one to read.
     """
 
     body: Callable[[], Json]
     lengths: list[int] = field(default_factory=list[int])
     prompt: str = ""
     stream: Stream | None = None
-    prompt_tokens: int = 0
+    reading: Reading | None = None
 
 
 class Frames:

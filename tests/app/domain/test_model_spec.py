@@ -97,7 +97,8 @@ def test_a_spec_survives_the_way_to_another_process():
     [
         {"aliases": ["n"]},
         {"owned_by": "somebody"},
-        {"autoscaling": {"max_replicas": 2}},
+        {"autoscaling": {"min_replicas": 0, "downscale_delay_s": 1}},
+        {"routing": "round_robin"},
         {"limits": {"max_queued_requests": 1, "cold_start_timeout_s": 1}},
     ],
 )
@@ -113,6 +114,7 @@ def test_the_digest_ignores_what_no_replica_runs_by(fields: dict[str, Any]):
         {"source": "/elsewhere"},
         {"engine": "scripted"},
         {"engine_args": {"dtype": "float32"}},
+        {"autoscaling": {"max_replicas": 2}},
         {"resources": {"num_gpus": 1}},
         {"resources": {"env": {"A": "1"}}},
         {"limits": {"max_ongoing_requests": 8}},

@@ -12,6 +12,7 @@ from app.services.catalog import CatalogEntry
 from app.services.inference import check_output_cap
 from tests.support.gateway import CHAT, EMBEDDER, Gateway, GatewayFactory, scripted
 
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 HELLO: dict[str, Any] = {"model": CHAT, "messages": [{"role": "user", "content": "Hello"}]}
 
 
@@ -100,6 +101,23 @@ async def test_the_engine_knows_its_model_by_id_and_the_answer_names_it_as_the_c
     assert body["model"] == CHAT
     assert gateway.backend.requests[-1].model == "vendor/chat"
     assert response.json()["model"] == "vendor/chat"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "first"),
+    [
+        ("/v1/chat/completions", {"temperature": 0, **HELLO}, ["messages"]),
+        ("/v1/chat/completions", {"seed": 1, **HELLO, "tools": TOOLS}, ["tools", "messages"]),
+        ("/v1/completions", {"model": CHAT, "max_tokens": 2, "prompt": "x"}, ["prompt"]),
+        ("/v1/messages", {"max_tokens": 2, **HELLO, "system": "Be brief."}, ["system", "messages"]),
+    ],
+)
+async def test_the_prompt_stands_first_in_the_body_wherever_the_caller_wrote_it(
+    gateway: Gateway, path: str, body: dict[str, Any], first: list[str]
+):
+    _, found = await sent(gateway, path, body)
+    assert list(found)[: len(first)] == first
+    assert set(body) <= set(found)
 
 
 async def test_the_answers_id_is_the_requests(gateway: Gateway):

@@ -118,6 +118,14 @@ async def test_each_caller_asks_as_often_as_told_on_one_connection():
     assert result.tokens == 60
 
 
+async def test_a_caller_may_ask_something_else_each_time():
+    usage = '{"usage":{"prompt_tokens":20,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":16}}}'
+    async with server(whole(usage)) as (port, requests):
+        result = await client.run(job(port, turns=[["one", "two"], ["three", "four"]]))
+    assert sorted(request.rpartition(b"\r\n")[2] for request in requests) == [b"four", b"one", b"three", b"two"]
+    assert [(each.prompt, each.cached, each.error) for each in result.requests] == [(20, 16, None)] * 4
+
+
 async def test_when_a_request_is_due_does_not_depend_on_the_answers_before_it():
     async def slow(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.1)
