@@ -41,7 +41,10 @@ def build(args: AppArgs) -> Application:
     settings = with_secret(Settings.load(**args.model_dump()))
     specs = load_models(settings.models)
     manager = ModelManager.bind(
-        [spec.model_dump(mode="json") for spec in specs], str(settings.weights), settings.link_host
+        [spec.model_dump(mode="json") for spec in specs],
+        str(settings.weights),
+        settings.link_host,
+        prewarm=settings.prewarm == "auto",
     )
     database = EmbeddedDatabase.bind(str(settings.state_dir.resolve())) if settings.mongodb_uri is None else None
     gateway = Gateway.options(

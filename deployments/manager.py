@@ -20,6 +20,7 @@ from app.domain.model_spec import ModelSpec
 from app.observability.logging import configure_logging
 from app.services.catalog import CatalogEntry
 from deployments.model import application
+from deployments.prewarm.nodes import PrewarmedNodes
 from deployments.states import PhaseReport, following, seen, state_of
 
 logger = logging.getLogger("manta")
@@ -51,15 +52,17 @@ class ModelManager:
         specs: The models there should be, as plain values.
         weights_dir: Where replicas keep their weights, on whatever node they are.
         link_host: See ``Settings``.
+        prewarm: Whether every node keeps a pre-warmed server for the engines of these models.
     """
 
-    def __init__(self, specs: list[dict[str, Any]], weights_dir: str, link_host: str | None) -> None:
+    def __init__(self, specs: list[dict[str, Any]], weights_dir: str, link_host: str | None, *, prewarm: bool) -> None:
         configure_logging()
         now = int(time.time())
         self._specs = {spec.id: spec for spec in map(ModelSpec.model_validate, specs)}
         self._entries = {id_: CatalogEntry(spec, created=now) for id_, spec in self._specs.items()}
         self._weights_dir = weights_dir
         self._link_host = link_host
+        self._prewarmed = PrewarmedNodes(self._specs.values()) if prewarm else None
         self._reports: dict[str, PhaseReport] = {}
         self._deploying: dict[str, asyncio.Task[None]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -118,6 +121,8 @@ class ModelManager:
         return all(entry.state.status in AT_REST for entry in self._entries.values())
 
     async def _reconcile(self) -> None:
+        if self._prewarmed is not None:
+            await asyncio.to_thread(self._prewarmed.keep)
         status = await asyncio.to_thread(serve.status)
         for spec in self._specs.values():
             if self._outdated(spec, status) and spec.id not in self._deploying:
@@ -136,7 +141,8 @@ class ModelManager:
 
     async def _deploy(self, spec: ModelSpec) -> None:
         app_name = serve.get_replica_context().app_name
-        target = application(spec, self._weights_dir, app_name, self._link_host)
+        prewarm = self._prewarmed is not None
+        target = application(spec, self._weights_dir, app_name, self._link_host, prewarm=prewarm)
         try:
             run = RunTarget(target, name=spec.app_name, route_prefix=None)
             await asyncio.to_thread(

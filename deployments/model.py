@@ -27,6 +27,7 @@ from deployments.engines.base import Engine, EngineDead, EngineLoad
 from deployments.engines.factory import create_engine
 from deployments.link.listener import Listener
 from deployments.link.tickets import Ticket
+from deployments.prewarm.nodes import is_prewarmed, launcher
 from deployments.reply import ReplyHead
 from deployments.reporter import Reporter
 from deployments.states import PhaseReport
@@ -154,16 +155,29 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__} while it started: see its log"
 
 
-def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None) -> Application:
-    """The model's Serve application."""
+def application(
+    spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None, *, prewarm: bool = False
+) -> Application:
+    """The model's Serve application.
+
+    Args:
+        spec: The model.
+        weights_dir: See ``ModelReplica``.
+        manager_app: See ``ModelReplica``.
+        link_host: See ``ModelReplica``.
+        prewarm: Whether replicas start from their node's pre-warmed server, where it has one.
+    """
     scaling, resources, limits = spec.autoscaling, spec.resources, spec.limits
     options: dict[str, Any] = {"num_cpus": resources.num_cpus, "num_gpus": resources.num_gpus}
     if resources.memory_gb is not None:
         options["memory"] = int(resources.memory_gb * 1024**3)
     if resources.accelerator_type is not None:
         options["accelerator_type"] = resources.accelerator_type
-    if resources.env:
-        options["runtime_env"] = {"env_vars": resources.env}
+    runtime_env: dict[str, Any] = {"env_vars": resources.env} if resources.env else {}
+    if prewarm and is_prewarmed(spec) and (python := launcher()) is not None:
+        runtime_env["py_executable"] = python
+    if runtime_env:
+        options["runtime_env"] = runtime_env
     deployment = ModelReplica.options(
         name=spec.deployment_name,
         max_ongoing_requests=limits.max_ongoing_requests,
