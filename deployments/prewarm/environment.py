@@ -92,7 +92,9 @@ class Baseline:
 
     def imported(self, environment: Environment) -> dict[str, str]:
         """What the imports would have made of an environment that fits."""
-        changes = {name: value for name, value in self._changed.items() if self._before.get(name) == environment.get(name)}
+        changes = {
+            name: value for name, value in self._changed.items() if self._before.get(name) == environment.get(name)
+        }
         found = {**environment, **changes}
         return {name: value for name, value in found.items() if value is not None}
 

@@ -30,8 +30,6 @@ REFUSED = 0
 """In place of the process's id: the next thing to be read is the reason."""
 
 
-
-
 class _Here:
     """What this process has from its birth, if it was born of a keeper.
 

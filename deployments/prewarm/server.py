@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deployments.engines.vllm_environment import prepared
 from deployments.prewarm import wire
-from deployments.prewarm.birth import end_with_parent, open_fds
+from deployments.prewarm.birth import end_with_parent, live_in, open_fds
 from deployments.prewarm.environment import Baseline, recorded_reads
 from deployments.prewarm.host import REFUSED
 from deployments.prewarm.keeper import Keeper, Making
@@ -43,7 +43,7 @@ def serve(listener: socket.socket, worker: list[str], modules: Iterable[str] = (
     started = time.monotonic()
     sources = _Sources()
     fds = open_fds()
-    os.environ.update(prepared(os.environ, offline=True))
+    live_in(prepared(os.environ, offline=True))
     before = dict(os.environ)
     try:
         with recorded_reads() as read:
