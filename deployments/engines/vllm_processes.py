@@ -86,7 +86,7 @@ def _start_prewarmed() -> None:
     from vllm.v1.executor import multiproc_executor
 
     for module in (coordinator, utils, multiproc_executor):
-        module.get_mp_context = context
+        setattr(module, "get_mp_context", context)  # noqa: B010 - their names are not theirs to give
 
 
 def _tell(words: Connection, error: BaseException) -> None:

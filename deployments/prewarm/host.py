@@ -16,13 +16,11 @@ import socket
 import sys
 import time
 
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - quick
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - quick
 
 from deployments.prewarm.birth import adopt_orphans
-from deployments.prewarm.place import Place, place_of
-
-REFUSED = 3
-"""Exit status of a server that cannot serve, and need not be started again."""
+from deployments.prewarm.place import REFUSED, Place, place_of
 
 MAX_STARTS = 10
 PAUSE_S = 1.0
@@ -34,7 +32,7 @@ def main() -> None:
     worker = sys.argv[1:]
     place = place_of(worker)
     if place.claim() is None:
-        os.execv(sys.executable, [sys.executable, *worker])
+        os.execv(sys.executable, [sys.executable, *worker])  # noqa: S606 - no shell is wanted
     os.posix_spawn(sys.executable, [sys.executable, *worker], os.environ)
     Host(place, worker).keep(os.getppid())
 
@@ -58,7 +56,7 @@ class Host:
         """Keep the server until the raylet is gone, or nothing is left to keep."""
         adopt_orphans()
         self._listener = self._place.listen()
-        self._listener.set_inheritable(True)  # noqa: FBT003 - its signature
+        self._listener.set_inheritable(True)
         self._start()
         # Out of the group that Ray may end when the worker ends.
         os.setpgid(0, self._server)
@@ -70,18 +68,21 @@ class Host:
     def _start(self) -> None:
         assert self._listener is not None
         code = SERVE.format(root=sys.path[0])
-        command = [sys.executable, "-c", code, str(self._listener.fileno()), *self._worker]
+        command = [sys.executable, "-c", code, str(self._listener.fileno()), "vllm", *self._worker]
         log = _log(self._worker)
         actions = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2)]
-        # The first has a group of its own, which this process then joins, and so do those that come after it.
-        group = {} if self._starts else {"setpgroup": 0}
-        self._server = os.posix_spawn(sys.executable, command, _constant_first(), file_actions=actions, **group)
+        environment = _constant_first()
+        if not self._starts:
+            # A group of its own, which this process then joins, and with it the servers that come after the first.
+            self._server = os.posix_spawn(sys.executable, command, environment, file_actions=actions, setpgroup=0)
+        else:
+            self._server = os.posix_spawn(sys.executable, command, environment, file_actions=actions)
         self._starts += 1
         os.close(log)
 
     def _wait(self, raylet: int) -> None:
         woken, wake = os.pipe()
-        os.set_blocking(wake, False)  # noqa: FBT003 - its signature
+        os.set_blocking(wake, False)
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:

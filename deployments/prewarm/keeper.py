@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class Keeper:
     def _wait(self) -> Job:
         woken, wake = os.pipe()
         for fd in (woken, wake):
-            os.set_blocking(fd, False)  # noqa: FBT003 - its signature
+            os.set_blocking(fd, False)
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for fd in (woken, self._connection.fileno(), self._channel.fileno()):
@@ -171,10 +172,8 @@ class Keeper:
                 os.kill(pid, signal.SIGKILL)
             for pid in left:
                 os.waitpid(pid, 0)
-        try:
+        with suppress(OSError):
             wire.send(self._connection, {"status": self._status})
-        except OSError:
-            pass
         os._exit(0)
 
 
@@ -205,10 +204,8 @@ def _be_as_nice_as(wanted: int) -> None:
 
 
 def _tell(fd: int, code: int) -> None:
-    try:
+    with suppress(OSError):  # nobody waits for it any more
         os.write(fd, struct.pack(NUMBER, code))
-    except OSError:
-        pass  # nobody waits for it any more
     os.close(fd)
 
 

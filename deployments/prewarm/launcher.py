@@ -13,7 +13,8 @@ import signal
 import socket
 import sys
 
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - quick
+if __name__ == "__main__":
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120 - quick
 
 from deployments.prewarm import wire
 from deployments.prewarm.place import place_of
@@ -36,7 +37,7 @@ def main() -> int:
         _say(f"no pre-warmed process: {reason}")
     else:
         return _follow(connection, raylet)
-    os.execv(sys.executable, [sys.executable, *worker])
+    return os.execv(sys.executable, [sys.executable, *worker])  # noqa: S606 - no shell is wanted
 
 
 def _ask(connection: socket.socket, worker: list[str]) -> str | None:

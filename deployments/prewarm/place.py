@@ -16,6 +16,9 @@ BASE = "/tmp"  # noqa: S108 - a folder that is checked to be this user's; socket
 NODE = "--node-id"
 BACKLOG = 64
 
+REFUSED = 3
+"""Exit status of a server that cannot serve, and need not be started again."""
+
 
 class Place:
     """The folder of one server.

@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from multiprocessing import popen_fork, popen_spawn_posix, process, reduction, resource_tracker, spawn, util
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess, set_spawning_popen
-from typing import Any
+from typing import Any, cast
 
 from deployments.prewarm.birth import children, live_in
 from deployments.prewarm.environment import Baseline, apply_late
+from deployments.prewarm.wire import close
 
 logger = logging.getLogger("manta")
 
@@ -106,22 +107,22 @@ class _Popen(popen_fork.Popen):
 
     def _launch(self, process_obj: process.BaseProcess) -> None:
         tracker = resource_tracker.getfd()
-        self._fds = self._given
+        assert tracker is not None
         payload = self._pickled(process_obj)
         told, tells = os.pipe()
         reads, writes = os.pipe()
         self.sentinel = told
         # The writing end stays open as long as this process lives: by that the other one knows.
-        self.finalizer = util.Finalize(self, util.close_fds, (told, writes))
+        self.finalizer = util.Finalize(self, close, ((told, writes),))
         try:
             self._request([reads, tells, tracker, 0, 1, 2, *self._given])
         finally:
-            util.close_fds(reads, tells)
+            close((reads, tells))
         self._send(writes, json.dumps(dict(os.environ)).encode())
         self.pid = _number(told)
         if self.pid == REFUSED:
             raise Refused(os.read(told, _number(told)).decode())
-        with open(writes, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+        with open(writes, "wb", closefd=False) as file:
             file.write(payload)
 
     def _pickled(self, process_obj: process.BaseProcess) -> bytes:
@@ -130,7 +131,7 @@ class _Popen(popen_fork.Popen):
             # Ray's worker, of which an engine needs nothing.
             preparation.pop(name, None)
         buffer = io.BytesIO()
-        set_spawning_popen(self)
+        set_spawning_popen(cast(Any, self))
         try:
             reduction.dump(preparation, buffer)
             reduction.dump(process_obj, buffer)
@@ -146,7 +147,7 @@ class _Popen(popen_fork.Popen):
             raise Refused(f"the keeper cannot be asked ({error})") from None
 
     def _send(self, fd: int, content: bytes) -> None:
-        with open(fd, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+        with open(fd, "wb", closefd=False) as file:
             file.write(struct.pack(NUMBER, len(content)) + content)
 
 
@@ -180,7 +181,7 @@ def become_process(fds: Sequence[int], baseline: Baseline) -> int:
         os.write(tells, struct.pack(NUMBER, REFUSED) + struct.pack(NUMBER, len(reason)) + reason)
         os._exit(0)
     os.write(tells, struct.pack(NUMBER, os.getpid()))
-    util.close_fds(tells, *rest[:3])
+    close((tells, *rest[:3]))
     become(baseline.imported(environment))
     here.given = rest[3:]
     vars(resource_tracker)["_resource_tracker"]._fd = tracker

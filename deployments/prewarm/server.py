@@ -10,15 +10,15 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from deployments.engines.vllm_environment import prepared
 from deployments.prewarm import wire
 from deployments.prewarm.birth import end_with_parent, live_in, open_fds
 from deployments.prewarm.environment import Baseline, recorded_reads
-from deployments.prewarm.host import REFUSED
 from deployments.prewarm.keeper import Keeper, Making
+from deployments.prewarm.place import REFUSED
 from deployments.prewarm.preload import NotForkable, check_forkable, import_all
 
 SPEAK_S = 2.0
@@ -28,13 +28,16 @@ Job = Callable[[], int]
 
 
 def main() -> None:
-    """Serve on the listener whose descriptor is the first argument; in a process born here, do its work."""
+    """Serve on the listener whose descriptor is the first argument; in a process born here, do its work.
+
+    The second names what to import. Further ones only leave room for processes' titles.
+    """
     end_with_parent(os.getppid())
     listener = socket.socket(fileno=int(sys.argv[1]))
-    sys.exit(serve(listener, sys.argv[2:])())
+    sys.exit(serve(listener, sys.argv[2].split(","))())
 
 
-def serve(listener: socket.socket, worker: list[str], modules: Iterable[str] = ("vllm",)) -> Job:
+def serve(listener: socket.socket, modules: Sequence[str]) -> Job:
     """Import, then answer for ever.
 
     Returns:
@@ -47,7 +50,7 @@ def serve(listener: socket.socket, worker: list[str], modules: Iterable[str] = (
     before = dict(os.environ)
     try:
         with recorded_reads() as read:
-            import_all(list(modules))
+            import_all(modules)
         check_forkable()
     except Exception as error:
         why = str(error) if isinstance(error, NotForkable) else f"{type(error).__name__}: {error}"
