@@ -99,7 +99,8 @@ def _pass_on(connection: socket.socket, signum: int) -> None:
 
 def _end_as(status: int) -> int:
     if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
+        if -status in PASSED_ON:
+            signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     return status
 

@@ -53,7 +53,7 @@ class Node:
         with self.place.listen() as listener, (self.folder / "log").open("wb") as log:
             self.server = subprocess.Popen(
                 [sys.executable, "-c", SERVE, str(listener.fileno()), modules],
-                env=ENVIRONMENT | {"PYTHONPATH": str(self.folder)},
+                env=ENVIRONMENT | {"PYTHONPATH": f"{self.folder}:{ROOT}"},
                 pass_fds=[listener.fileno()],
                 stderr=log,
             )
@@ -64,7 +64,7 @@ class Node:
         path.write_text(script)
         return subprocess.Popen(
             [sys.executable, "-SE", str(LAUNCHER), str(path), f"--node-id={self.name}"],
-            env=ENVIRONMENT | {"PYTHONPATH": str(self.folder)} | environment,
+            env=ENVIRONMENT | {"PYTHONPATH": f"{self.folder}:{ROOT}"} | environment,
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
