@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,12 +46,17 @@ class _Recording(os._Environ[str]):  # pyright: ignore[reportPrivateUsage] - os.
         return super().__contains__(key)
 
     def __iter__(self) -> Iterator[str]:
-        for self.looked_at in super().__iter__():
-            yield self.looked_at
-        self.looked_at = None
+        names = list(super().__iter__())
+        # Who looks through all of them takes their values in this order, at once or name by name.
+        self.__dict__["expected"] = deque(names)
+        return iter(names)
 
     def _note(self, key: object) -> None:
-        if isinstance(key, str) and key != self.__dict__.get("looked_at"):
+        expected = self.__dict__.get("expected")
+        if expected and expected[0] == key:
+            expected.popleft()
+        elif isinstance(key, str):
+            self.__dict__.pop("expected", None)
             self.__dict__.setdefault("noted", set()).add(key)
 
 
@@ -67,7 +73,7 @@ def recorded_reads() -> Generator[set[str]]:
     finally:
         environ.__class__ = original
         environ.__dict__.pop("noted")
-        environ.__dict__.pop("looked_at", None)
+        environ.__dict__.pop("expected", None)
 
 
 class Baseline:
