@@ -60,6 +60,7 @@ class Host:
         self._start()
         # Out of the group that Ray may end when the worker ends.
         os.setpgid(0, self._server)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         try:
             self._wait(raylet)
         finally:
