@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         description="What carries bytes to replicas; `handle`, which is slow, where nodes reach only Ray's ports.",
     )
 
+    # replicas
+    prewarm: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Nodes keep torch and vLLM imported, and fork engines' processes from there; `off`: each imports.",
+    )
+
     # the gateway
     gateway_replicas: int = Field(default=1, ge=1, description="Gateway processes; fixed, so that streams live long.")
     gateway_max_ongoing_requests: int = Field(default=2048, ge=1, description="Requests at once per gateway replica.")

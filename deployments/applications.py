@@ -69,12 +69,14 @@ class Applications:
         weights_dir: Where replicas keep their weights, on whatever node they are.
         manager_app: The application that replicas report to.
         link_host: See ``Settings``.
+        prewarm: Whether replicas start from their node's pre-warmed server, where it has one.
     """
 
-    def __init__(self, weights_dir: str, manager_app: str, link_host: str | None) -> None:
+    def __init__(self, weights_dir: str, manager_app: str, link_host: str | None, *, prewarm: bool) -> None:
         self._weights_dir = weights_dir
         self._manager_app = manager_app
         self._link_host = link_host
+        self._prewarm = prewarm
 
     async def views(self) -> dict[str, dict[str, AppView]]:
         """Every model's applications, by model and digest."""
@@ -82,7 +84,7 @@ class Applications:
 
     async def deploy(self, spec: ModelSpec) -> None:
         """Bring an application up; where it runs already, change in place what can be."""
-        target = application(spec, self._weights_dir, self._manager_app, self._link_host)
+        target = application(spec, self._weights_dir, self._manager_app, self._link_host, prewarm=self._prewarm)
         await asyncio.to_thread(
             serve.run_many,
             [RunTarget(target, name=spec.app_name, route_prefix=None)],

@@ -30,6 +30,7 @@ from deployments import feasible
 from deployments.applications import Applications
 from deployments.database import uri_of
 from deployments.logs import read_log
+from deployments.prewarm.nodes import PrewarmedNodes
 from deployments.pull import pull
 from deployments.reconciler import Reconciler
 from deployments.reports import ActivityReport, PhaseReport, PullReport
@@ -148,8 +149,9 @@ class ModelManager:
         loading = asyncio.create_task(self._load())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(loading), ALONE_S)
-        applications = Applications(str(self._settings.weights), self._app, self._settings.link_host)
-        self._reconciler = Reconciler(self._registry, applications)
+        prewarm = self._settings.prewarm == "auto"
+        applications = Applications(str(self._settings.weights), self._app, self._settings.link_host, prewarm=prewarm)
+        self._reconciler = Reconciler(self._registry, applications, PrewarmedNodes() if prewarm else None)
         if self._loaded:
             self._reconciler.trust_registry()
         self._started.set()

@@ -30,6 +30,7 @@ from deployments.engines.factory import create_engine
 from deployments.link.listener import Listener
 from deployments.link.tickets import Ticket
 from deployments.placement import actor_options, group_options
+from deployments.prewarm.nodes import is_prewarmed, launcher
 from deployments.reply import ReplyHead
 from deployments.reporter import Reporter, own_place
 from deployments.reports import PhaseReport
@@ -176,9 +177,22 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__} while it started: see its log"
 
 
-def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None) -> Application:
-    """The model's Serve application."""
+def application(
+    spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None, *, prewarm: bool = False
+) -> Application:
+    """The model's Serve application.
+
+    Args:
+        spec: The model.
+        weights_dir: See ``ModelReplica``.
+        manager_app: See ``ModelReplica``.
+        link_host: See ``ModelReplica``.
+        prewarm: Whether replicas start from their node's pre-warmed server, where it has one.
+    """
     limits = spec.limits
+    options = actor_options(spec)
+    if prewarm and is_prewarmed(spec) and (python := launcher()) is not None:
+        options.setdefault("runtime_env", {})["py_executable"] = python
     deployment = ModelReplica.options(
         name=DEPLOYMENT,
         # By it Serve tells whether replicas have to be replaced, or can be told of the new numbers.
@@ -189,7 +203,7 @@ def application(spec: ModelSpec, weights_dir: str, manager_app: str, link_host: 
         max_constructor_retry_count=2,
         graceful_shutdown_timeout_s=limits.request_timeout_s,
         graceful_shutdown_wait_loop_s=0.5,
-        ray_actor_options=actor_options(spec),
+        ray_actor_options=options,
         **group_options(spec),
         autoscaling_config=autoscaling_config(spec),
     )

@@ -13,9 +13,10 @@ def alive() -> list[str]:
     return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
 
 
-def on_node(task: Any, node: str, *args: Any) -> Any:
-    """Call a remote function there; its reference. Fails if the node goes."""
-    return task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(*args)
+def on_node(task: Any, node: str, *args: Any, **options: Any) -> Any:
+    """Call a remote function there, with these options of Ray's; its reference. Fails if the node goes."""
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    return task.options(scheduling_strategy=here, **options).remote(*args)
 
 
 def on_every_node(task: Any, *args: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from deployments import placement
 from deployments.applications import Applications, AppView
 from deployments.model_run import ModelRun
 from deployments.placement import Need
+from deployments.prewarm.nodes import PrewarmedNodes
 from deployments.reports import ActivityReport, PhaseReport, PullReport
 from deployments.turns import Holder, who_yields
 from deployments.workload import Workload
@@ -40,11 +41,13 @@ class Reconciler:
     Args:
         registry: What there should be.
         applications: What there is.
+        prewarmed: Has nodes keep what engines start from; None where they shall not.
     """
 
-    def __init__(self, registry: Registry, applications: Applications) -> None:
+    def __init__(self, registry: Registry, applications: Applications, prewarmed: PrewarmedNodes | None = None) -> None:
         self._registry = registry
         self._applications = applications
+        self._prewarmed = prewarmed
         self._workload = Workload()
         self._runs: dict[str, ModelRun] = {}
         self._asked: set[str] = set()
@@ -163,6 +166,9 @@ class Reconciler:
                 run.wanted = None
 
     async def _reconcile(self) -> None:
+        if self._prewarmed is not None:
+            specs = [each.spec for each in self._registry.wanted.values() if each.enabled]
+            await asyncio.to_thread(self._prewarmed.keep, specs)
         views = self._views = await self._applications.views()
         self._free = await asyncio.to_thread(placement.free_by_node) if self._is_tight(views) else {}
         now = time.monotonic()

@@ -31,18 +31,18 @@ from deployments.engines.vllm_adapt import adapt, hints, strip, unless_null, wit
 from deployments.engines.vllm_app import EngineApp
 from deployments.engines.vllm_args import (
     check_values,
-    forbid_compilation,
-    prepare_environment,
     split,
     with_configs,
     with_defaults,
 )
 from deployments.engines.vllm_counters import Counters
+from deployments.engines.vllm_environment import forbid_compilation, prepare_environment
 from deployments.engines.vllm_failures import explain, explain_death
 from deployments.engines.vllm_frames import write_plain_streams
-from deployments.engines.vllm_parent import descendants, see_off
+from deployments.engines.vllm_parent import alive, descendants, see_off
 from deployments.engines.vllm_processes import watched_children
 from deployments.engines.vllm_weights import check_weights
+from deployments.prewarm.process import engine_processes
 
 logger = logging.getLogger("manta")
 
@@ -178,7 +178,7 @@ class VllmEngine:
 
         llm = self._llm
         cores = getattr(llm.engine_core.resources.engine_manager, "processes", ())  # none where Ray has started them
-        self._workers = descendants(core.pid for core in cores)
+        self._workers = [*descendants(core.pid for core in cores), *alive(engine_processes())]
         self._max_model_len = llm.model_config.max_model_len
         self._counters.count_tokens(llm)
         if args.disable_log_stats:

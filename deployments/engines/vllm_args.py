@@ -1,4 +1,4 @@
-"""A spec's ``engine_args`` as vLLM's two sets of arguments, and the environment that vLLM reads.
+"""A spec's ``engine_args`` as vLLM's two sets of arguments.
 
 vLLM itself is not imported here.
 """
@@ -9,7 +9,6 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -81,34 +80,6 @@ def with_defaults(engine: Args, frontend: Args, *, cpu: bool) -> tuple[Args, Arg
             engine["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
         engine = {"enforce_eager": True} | engine
     return engine, frontend
-
-
-def prepare_environment(weights: str) -> None:
-    """Set what vLLM and the hub's client read while they are imported: call it before.
-
-    What the spec's ``resources.env`` set stays, but for what safety needs.
-    """
-    os.environ.update(
-        # Routes that run code or change weights must not even exist.
-        VLLM_SERVER_DEV_MODE="0",
-        VLLM_ALLOW_RUNTIME_LORA_UPDATING="0",
-        # A replica has threads: forking it would copy held locks.
-        VLLM_WORKER_MULTIPROC_METHOD="spawn",
-    )
-    # By default vLLM tells its makers about every start, and ties each replica of a node to the same cores.
-    for name, value in {"VLLM_NO_USAGE_STATS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}.items():
-        os.environ.setdefault(name, value)
-    if Path(weights).exists():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-
-def forbid_compilation() -> None:
-    """Keep an eager engine on a CPU from compiling after all, in the processes that it starts.
-
-    Even then vLLM compiles its sampling, when the first request asks for logprobs: all requests stand still for
-    seconds, and without a C++ compiler the engine dies.
-    """
-    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 
 def check_values(spec: ModelSpec, hints: Mapping[str, Any]) -> None:

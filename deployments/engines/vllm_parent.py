@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
-import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import psutil
-
-LOOK_S = 0.2
 
 
 class ParentWatch:
     """Kills the process in which it is unpickled once the process that pickled it is gone.
 
     Unpickling comes first in a spawned process, before the imports that take it ten seconds. Not PR_SET_PDEATHSIG:
-    that follows the thread which started the child, and here it is one of a pool.
+    that follows the thread which started the child, and here it is one of a pool. Nor the parent's id as the system
+    knows it: a pre-warmed process is the child of another one.
     """
 
     def __reduce__(self) -> tuple[object, tuple[int]]:
@@ -25,13 +25,24 @@ class ParentWatch:
 
 
 def _watch(parent: int) -> ParentWatch:
-    def look() -> None:
-        while os.getppid() == parent:
-            time.sleep(LOOK_S)
+    def wait() -> None:
+        with suppress(ProcessLookupError):
+            end = select.poll()
+            end.register(os.pidfd_open(parent), select.POLLIN)
+            end.poll()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=look, name="manta-parent-watch", daemon=True).start()
+    threading.Thread(target=wait, name="manta-parent-watch", daemon=True).start()
     return ParentWatch()
+
+
+def alive(pids: Iterable[int]) -> list[psutil.Process]:
+    """The processes with these ids."""
+    found: list[psutil.Process] = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
 
 
 def descendants(pids: Iterable[int]) -> list[psutil.Process]:

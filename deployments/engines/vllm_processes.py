@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from deployments.engines.vllm_parent import ParentWatch
+from deployments.prewarm.process import context, is_prewarmed
 
 NAP_S = 100e-6
 """How long an engine core sleeps before it looks again whether its workers are through a step. A step takes a
@@ -25,6 +26,7 @@ def watched_children(words: Connection) -> Generator[None]:
     """While this lasts, engine processes start through ``_run_engine_core``."""
     from vllm.v1.engine.core import EngineCoreProc
 
+    _start_prewarmed()
     original = EngineCoreProc.__dict__["run_engine_core"]
     EngineCoreProc.run_engine_core = staticmethod(partial(_run_engine_core, words, ParentWatch()))
     try:
@@ -49,6 +51,7 @@ def _run_engine_core(words: Connection, watch: ParentWatch, /, *args: Any, **kwa
         original(self)
 
     setattr(EngineCoreProc, name, send_engine_dead)
+    _start_prewarmed()
     _wait_asleep()
     try:
         EngineCoreProc.run_engine_core(*args, **kwargs)
@@ -73,6 +76,17 @@ def _run_worker(words: Connection, _: ParentWatch, /, *args: Any, **kwargs: Any)
     WorkerProc.__init__ = initialise
     _avoid_amx_attention()
     WorkerProc.worker_main(*args, **kwargs)
+
+
+def _start_prewarmed() -> None:
+    """Have vLLM start what this process starts from the node's pre-warmed server, if that has made this process too."""
+    if not is_prewarmed():
+        return
+    from vllm.v1.engine import coordinator, utils
+    from vllm.v1.executor import multiproc_executor
+
+    for module in (coordinator, utils, multiproc_executor):
+        setattr(module, "get_mp_context", context)  # noqa: B010 - their names are not theirs to give
 
 
 def _tell(words: Connection, error: BaseException) -> None:

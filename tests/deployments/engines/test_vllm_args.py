@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from app.domain.model_spec import ModelSpec
-from deployments.engines import vllm_args
+from deployments.engines import vllm_args, vllm_environment
 from deployments.engines.base import EngineDead
 
 ENGINE = ("model", "max_model_len", "enforce_eager", "kv_cache_memory_bytes", "dtype")
@@ -93,7 +93,7 @@ def test_a_gpu_gets_vllms_own_defaults() -> None:
 def test_the_environment_turns_off_what_is_dangerous(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_SERVER_DEV_MODE", "1")
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0-1")
-    vllm_args.prepare_environment("org/name")
+    vllm_environment.prepare_environment("org/name")
     assert os.environ["VLLM_SERVER_DEV_MODE"] == "0"
     assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
     assert os.environ["VLLM_NO_USAGE_STATS"] == "1"
@@ -102,5 +102,5 @@ def test_the_environment_turns_off_what_is_dangerous(monkeypatch: pytest.MonkeyP
 
 
 def test_local_weights_need_no_hub(tmp_path: Path) -> None:
-    vllm_args.prepare_environment(str(tmp_path))
+    vllm_environment.prepare_environment(str(tmp_path))
     assert os.environ["HF_HUB_OFFLINE"] == "1"
