@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,9 @@ SWITCH_S = 2.0
 
 PATIENCE_S = 3.0
 """How long a new version may wait for a place before the old one makes room."""
+
+APPEARS_S = 2.0
+"""How long an application that was deployed may take to be seen, before it is deployed again."""
 
 STRANGER_S = 15.0
 """How long an application of before this process is kept for its replicas to say what they are."""
@@ -77,6 +81,7 @@ class ModelRun:
         self._retry_at = 0.0
         self._switched_at = now
         self._born = now
+        self._deployed_at = -math.inf
         self._pending_since: float | None = None
         self._started_at: float | None = None
         self._allocate_s: float | None = None
@@ -132,6 +137,7 @@ class ModelRun:
         """What to do, by what Serve has."""
         if self.wanted is None or not self.wanted.enabled:
             self.woken = self.asleep = False
+            self._deployed_at = -math.inf
             return Plan(delete=self._names(digest for digest, app in apps.items() if not app.going))
         target = self.wanted.spec
         mine = apps.get(target.digest)
@@ -144,6 +150,8 @@ class ModelRun:
         if live is not None and live.failed and self._retries(now):
             delete.append(target.digest)
         due = self._is_due(mine, live, now)
+        if due:
+            self._deployed_at = now
         if due and live is None and target.autoscaling.min_replicas:
             self._started_at = self._started_at or now
         return Plan(
@@ -232,8 +240,10 @@ class ModelRun:
         if live is not None:
             known = self.deployed.get(self.wanted.spec.digest) == self.wanted.spec.full_digest
             return not known and not live.failed and (self._failure is None or now >= self._retry_at)
-        if mine is not None and mine.running:
-            # Deployed again at once, it would keep the replica that is to go.
+        if mine is not None and (mine.running or self.asleep):
+            # Deployed again too soon, it would keep the replica that is to go.
+            return False
+        if now - self._deployed_at < APPEARS_S:
             return False
         self.asleep = False
         return self._failure is None or now >= self._retry_at

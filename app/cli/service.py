@@ -70,11 +70,11 @@ class Service:
         except httpx.HTTPError:
             return False
 
-    def models(self) -> list[ModelView]:
-        """Every model it knows; none while it cannot say."""
+    def models(self) -> list[ModelView] | None:
+        """Every model it knows; None while it cannot say."""
         try:
             answer = self._client.get("/v1/models")
             answer.raise_for_status()
             return [ModelView.of(model) for model in answer.json()["data"]]
         except (httpx.HTTPError, ValueError, KeyError):
-            return []
+            return None

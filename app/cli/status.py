@@ -30,6 +30,6 @@ def show_status(run_file: RunFile, screen: Screen) -> int:
         if not service.answers():
             screen.say("gateway  does not answer")
             return 0 if not run.ready else 1
-        for model in service.models():
+        for model in service.models() or ():
             screen.say(f"model    {model.id}: {model.words}")
     return 0

@@ -30,7 +30,7 @@ def wait_until_ready(
         CliError: The deadline passed.
     """
     may_sleep = {spec.id for spec in specs if spec.autoscaling.min_replicas == 0}
-    expected = {spec.id for spec in specs}
+    files = {spec.id for spec in specs}
     with Service(url) as service, screen.board() as board:
 
         def step() -> list[ModelView] | None:
@@ -39,11 +39,15 @@ def wait_until_ready(
                 board.update("gateway", "starting database, Ray and gateway")
                 return None
             board.update("gateway", "ready", done=True)
-            models = [model for model in service.models() if model.id in expected]
+            # All of them are known from the beginning; one that was removed at run time is not among them any more,
+            # and one that was added may sleep for all that we know.
+            models = service.models()
+            if models is None:
+                return None
+            settled = {model.id: _is_settled(model, model.id in may_sleep or model.id not in files) for model in models}
             for model in models:
-                _show(board, model, settled=_is_settled(model, may_sleep))
-            done = len(models) == len(expected) and all(_is_settled(model, may_sleep) for model in models)
-            return models if done else None
+                _show(board, model, settled=settled[model.id])
+            return models if all(settled.values()) else None
 
         while (models := step()) is None:
             if time.monotonic() > deadline:
@@ -52,9 +56,9 @@ def wait_until_ready(
     return [model for model in models if model.status == "failed"]
 
 
-def _is_settled(model: ModelView, may_sleep: set[str]) -> bool:
+def _is_settled(model: ModelView, may_sleep: bool) -> bool:
     """Whether waiting longer would show nothing new: a model that may not sleep is cold only until it starts."""
-    return model.status in SETTLED or (model.status == "cold" and model.id in may_sleep)
+    return model.status in SETTLED or (model.status == "cold" and may_sleep)
 
 
 def _show(board: Board, model: ModelView, *, settled: bool) -> None:

@@ -173,7 +173,7 @@ async def test_an_answer_comes_whole_and_its_lease_serves_the_next(model: Make):
 
 async def test_where_there_is_one_replica_nothing_of_the_prompt_is_read(model: Make, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(affinity, "prefix_of", None)
-    response = await (await model(hello)).path().attempt(SPEC, request(b"x" * 5000), soon())
+    response = await (await model(hello)).path().attempt(SPEC, request(b"x" * 5000), soon(), asyncio.Event())
     assert await text_of(response) == b"onetwo"
 
 
@@ -183,7 +183,7 @@ async def test_where_there_may_be_several_it_is(model: Make, monkeypatch: pytest
     path = (await model(hello)).path()
     for routing in ("prefix_affinity", "round_robin"):
         spec = scripted("m", autoscaling={"max_replicas": 2}, routing=routing)
-        response = await path.attempt(spec, request(b"x" * 5000), soon())
+        response = await path.attempt(spec, request(b"x" * 5000), soon(), asyncio.Event())
         assert await text_of(response) == b"onetwo"
     assert read == [b"x" * 5000]
 

@@ -11,7 +11,7 @@ from app.domain.model_spec import ModelSpec
 from app.domain.model_state import StartTimes
 from app.services.registry import Wanted
 from deployments.applications import AppView
-from deployments.model_run import BACKOFF_S, PATIENCE_S, STRANGER_S, SWITCH_S, ModelRun, Plan
+from deployments.model_run import APPEARS_S, BACKOFF_S, PATIENCE_S, STRANGER_S, SWITCH_S, ModelRun, Plan
 from deployments.reports import Phase, PhaseReport
 from tests.support.gateway import scripted
 
@@ -76,6 +76,13 @@ def test_a_model_without_an_application_is_deployed_once():
     assert bench.plan([(OLD, UP)]) == Plan()
 
 
+def test_an_application_that_does_not_appear_is_deployed_again_but_not_at_once():
+    bench = Bench(OLD, deployed=False)
+    assert bench.plan([]).deploy == OLD
+    assert bench.plan([], after_s=APPEARS_S - 0.1) == Plan()
+    assert bench.plan([], after_s=0.2).deploy == OLD
+
+
 def test_what_a_manager_before_this_one_deployed_is_told_the_numbers_once_and_kept():
     bench = Bench(OLD, deployed=False)
     assert bench.plan([(OLD, UP)]) == Plan(deploy=OLD)
@@ -85,7 +92,7 @@ def test_what_a_manager_before_this_one_deployed_is_told_the_numbers_once_and_ke
 def test_numbers_that_no_replica_runs_by_are_changed_in_place():
     bench = Bench(OLD)
     bench.plan([(OLD, UP)])
-    more = scripted("m", autoscaling={"max_replicas": 5})
+    more = scripted("m", autoscaling={"downscale_delay_s": 5})
     bench.want(more)
     assert bench.plan() == Plan(deploy=more)
     assert bench.run.serving == more
@@ -215,7 +222,8 @@ def test_a_model_that_makes_room_comes_back_asleep():
     assert bench.plan().delete == (SLEEPY.app_name,)
     assert bench.plan([(SLEEPY, GOING)]) == Plan()
     assert bench.state().status == "draining"
-    assert bench.plan([(SLEEPY, AppView(Status.DELETING, stopping=1))]).deploy == SLEEPY
+    assert bench.plan([(SLEEPY, AppView(Status.DELETING))], after_s=APPEARS_S) == Plan()
+    assert bench.plan([]).deploy == SLEEPY
     assert bench.plan([(SLEEPY, COLD)]) == Plan()
     assert bench.state().status == "cold"
 
