@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     )
 
     # replicas
+    default_min_replicas: int | None = Field(
+        default=None, ge=0, description="For models that do not say. None: 0 in development (they sleep), 1 otherwise."
+    )
     prewarm: Literal["auto", "off"] = Field(
         default="auto",
         description="Nodes keep torch and vLLM imported, and fork engines' processes from there; `off`: each imports.",
@@ -110,6 +113,13 @@ class Settings(BaseSettings):
     def admits_anonymous(self) -> bool:
         """Whether callers without a key may use models."""
         return self.profile == "development" if self.anonymous_inference is None else self.anonymous_inference
+
+    @property
+    def least_replicas(self) -> int:
+        """How many replicas a model has at the least that does not say."""
+        if self.default_min_replicas is not None:
+            return self.default_min_replicas
+        return 0 if self.profile == "development" else 1
 
     @property
     def weights(self) -> Path:

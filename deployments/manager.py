@@ -145,7 +145,7 @@ class ModelManager:
     async def _run(self, database: DeploymentHandle[Any] | None) -> None:
         uri = await uri_of(self._settings, database)
         client = Database(uri, self._settings.mongodb_database, timeout_s=self._settings.mongodb_timeout_s, pool_size=2)
-        self._registry = Registry(self._files, ModelRecords(client))
+        self._registry = Registry(self._files, ModelRecords(client), self._settings.least_replicas)
         loading = asyncio.create_task(self._load())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(loading), ALONE_S)

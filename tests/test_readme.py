@@ -24,6 +24,7 @@ TRIED = {
     ("Use", "javascript", "new OpenAI("): "below",
     ("Models", "yaml", "qwen3-8b"): "below",
     ("Models", "sh", "manta config check"): "below",
+    ("Models", "sh", "manta models"): "below",
     ("On a cluster", "sh", "ray start"): "tests/e2e/test_cluster.py",
     ("On a cluster", "sh", "serve run"): "tests/e2e/test_cluster.py",
     ("On a cluster", "sh", "serve deploy"): "tests/e2e/test_cluster.py",
@@ -54,7 +55,7 @@ def test_the_model_file_is_a_whole_model(tmp_path: Path) -> None:
 def test_the_model_files_check() -> None:
     """`manta config check` likes what is in configs/models."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = _run(snippet("Models", "sh"), environment)
+    done = _run(snippet("Models", "sh", "config check"), environment)
     assert "smollm2-135m-instruct" in done
 
 
@@ -66,6 +67,18 @@ def test_every_setting_is_named_with_its_default_and_meaning() -> None:
         assert f"| `{variable}` |" in text, variable
         assert field.description is not None
         assert field.description in text, variable
+
+
+@pytest.mark.live
+def test_models_come_and_go_by_the_command_line(live: Live, tmp_path: Path) -> None:
+    """Each line does what it says, on a model that takes no time."""
+    file = tmp_path / "my-model.yaml"
+    file.write_text("id: my-model\nengine: scripted\nresources: {num_cpus: 0.1}\n")
+    script = snippet("Models", "sh", "manta models").replace("my-model.yaml", str(file))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = _run(script, {**os.environ, "PATH": path, "MANTA_STATE_DIR": str(live.state_dir)})
+    for line in ("scripted-chat", "my-model: ready", "my-model is stopped.", "no weights", "my-model is removed."):
+        assert line in done
 
 
 @pytest.mark.live

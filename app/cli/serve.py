@@ -128,7 +128,7 @@ class _Launch:
         self.child = start_child(self.programs, self._options(), self._environment(models), settings.state_dir)
         self.run = self.run_file.update(self.run, service=ProcessId.of(self.child.pid))
         deadline = began + self.plan.timeout_s
-        failed = wait_until_ready(self.run.url, self.specs, deadline, self.screen, self.child.check)
+        failed = wait_until_ready(self.run.url, deadline, self.screen, self.child.check)
         self.run = self.run_file.update(self.run, ready=True)
         for model in failed:
             self.screen.warn(f"{model.id} {model.words}")

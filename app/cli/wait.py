@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from app.cli.errors import CliError
 from app.cli.screen import Board, Screen
 from app.cli.service import ModelView, Service
-from app.domain.model_spec import ModelSpec
 
 POLL_S = 0.5
-SETTLED = ("ready", "failed", "disabled")
+SETTLED = ("ready", "cold", "failed", "disabled")
 
 
-def wait_until_ready(
-    url: str, specs: Sequence[ModelSpec], deadline: float, screen: Screen, check_alive: Callable[[], None]
-) -> list[ModelView]:
+def wait_until_ready(url: str, deadline: float, screen: Screen, check_alive: Callable[[], None]) -> list[ModelView]:
     """Wait until the gateway answers and every model is ready, asleep or failed.
 
     Args:
@@ -29,8 +26,6 @@ def wait_until_ready(
     Raises:
         CliError: The deadline passed.
     """
-    may_sleep = {spec.id for spec in specs if spec.autoscaling.min_replicas == 0}
-    files = {spec.id for spec in specs}
     with Service(url) as service, screen.board() as board:
 
         def step() -> list[ModelView] | None:
@@ -39,15 +34,12 @@ def wait_until_ready(
                 board.update("gateway", "starting database, Ray and gateway")
                 return None
             board.update("gateway", "ready", done=True)
-            # All of them are known from the beginning; one that was removed at run time is not among them any more,
-            # and one that was added may sleep for all that we know.
+            # Not only the files': models may have been added at run time, and removed.
             models = service.models()
-            if models is None:
-                return None
-            settled = {model.id: _is_settled(model, model.id in may_sleep or model.id not in files) for model in models}
-            for model in models:
-                _show(board, model, settled=settled[model.id])
-            return models if all(settled.values()) else None
+            for model in models or ():
+                _show(board, model)
+            settled = models is not None and all(model.status in SETTLED for model in models)
+            return models if settled else None
 
         while (models := step()) is None:
             if time.monotonic() > deadline:
@@ -56,14 +48,8 @@ def wait_until_ready(
     return [model for model in models if model.status == "failed"]
 
 
-def _is_settled(model: ModelView, may_sleep: bool) -> bool:
-    """Whether waiting longer would show nothing new: a model that may not sleep is cold only until it starts."""
-    return model.status in SETTLED or (model.status == "cold" and may_sleep)
-
-
-def _show(board: Board, model: ModelView, *, settled: bool) -> None:
-    if settled:
+def _show(board: Board, model: ModelView) -> None:
+    if model.status in SETTLED:
         board.update(model.id, model.words, done=model.status != "failed")
     else:
-        text = "waiting to be started" if model.status == "cold" else model.words
-        board.update(model.id, text, model.progress)
+        board.update(model.id, model.words, model.progress)

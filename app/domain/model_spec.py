@@ -52,7 +52,11 @@ class _Section(BaseModel):
 class Autoscaling(_Section):
     """How many replicas, and when to change that. Times are seconds."""
 
-    min_replicas: int = Field(default=1, ge=0, description="0 lets the model sleep until a request wakes it.")
+    min_replicas: int = Field(
+        default=1,
+        ge=0,
+        description="0 lets the model sleep until a request wakes it. Left out: 0 in the development profile, else 1.",
+    )
     max_replicas: int = Field(default=1, ge=1)
     target_ongoing_requests: float = Field(default=16, gt=0, description="Requests per replica to aim at.")
     target_wait_s: float = Field(
@@ -201,6 +205,13 @@ class ModelSpec(_Section):
     def full_digest(self) -> str:
         """Hex digits that change whenever anything does."""
         return _digest(self.model_dump(mode="json"))
+
+    def with_least_replicas(self, least: int) -> ModelSpec:
+        """This spec with so many replicas at the least, where it does not say itself."""
+        if "min_replicas" in self.autoscaling.model_fields_set:
+            return self
+        least = min(least, self.autoscaling.max_replicas)
+        return self.model_copy(update={"autoscaling": self.autoscaling.model_copy(update={"min_replicas": least})})
 
     @property
     def has_several(self) -> bool:

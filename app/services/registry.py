@@ -58,12 +58,20 @@ class Registry:
     Args:
         files: The models of the YAML files.
         store: Where changes are kept.
+        least_replicas: Of models that do not say how many they have at the least.
         clock: Unix seconds.
     """
 
-    def __init__(self, files: Iterable[ModelSpec], store: RecordStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        files: Iterable[ModelSpec],
+        store: RecordStore,
+        least_replicas: int = 1,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._files = {spec.id: spec for spec in files}
         self._store = store
+        self._least_replicas = least_replicas
         self._clock = clock
         self._records: dict[str, ModelRecord] = {}
         self._born = int(clock())
@@ -179,7 +187,10 @@ class Registry:
         wanted = {id_: self._laid_over(file, self._records.get(id_)) for id_, file in self._files.items()}
         added = {id_: record for id_, record in self._records.items() if id_ not in self._files}
         wanted |= {id_: _wanted_by(record) for id_, record in added.items()}
-        return {id_: each for id_, each in sorted(wanted.items()) if each is not None}
+        return {id_: self._completed(each) for id_, each in sorted(wanted.items()) if each is not None}
+
+    def _completed(self, wanted: Wanted) -> Wanted:
+        return replace(wanted, spec=wanted.spec.with_least_replicas(self._least_replicas))
 
     def _laid_over(self, file: ModelSpec, record: ModelRecord | None) -> Wanted | None:
         if record is None:

@@ -233,6 +233,7 @@ class MantaServer(Server):
             "MANTA_MODELS": str(self._model_file()),
             "MANTA_ANONYMOUS_INFERENCE": "false",
             "MANTA_DATA_PATH": self.data_path,
+            "MANTA_DEFAULT_MIN_REPLICAS": "1",
         }
 
     def waits_for(self) -> str | None:

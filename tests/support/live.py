@@ -142,7 +142,9 @@ class Live:
         # Whatever the caller's shell sets, the service under test is the default one.
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("MANTA_", "MONGODB_"))}
         weights = ROOT / ".manta" / "weights"
-        return ours | {"MANTA_STATE_DIR": str(self.state_dir), "MANTA_WEIGHTS_DIR": str(weights)} | self.settings
+        # But its models are up from the beginning, unless they say that they sleep.
+        up = {"MANTA_DEFAULT_MIN_REPLICAS": "1"}
+        return ours | {"MANTA_STATE_DIR": str(self.state_dir), "MANTA_WEIGHTS_DIR": str(weights)} | up | self.settings
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_S

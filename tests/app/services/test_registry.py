@@ -59,7 +59,7 @@ def store() -> Store:
 
 
 def registry(store: Store, *files: ModelSpec) -> Registry:
-    return Registry(files, store, lambda: NOW)
+    return Registry(files, store, clock=lambda: NOW)
 
 
 async def restarted(store: Store, *files: ModelSpec) -> Registry:
@@ -200,3 +200,12 @@ async def test_a_record_that_is_no_spec_any_more_is_left_out(store: Store, caplo
     store.records["old"] = ModelRecord("old", '{"id": "old", "engine": "abacus"}')
     assert list((await restarted(store)).wanted) == ["b"]
     assert "the stored model old is left out" in caplog.text
+
+
+async def test_how_many_replicas_a_model_has_at_the_least_is_the_installations_unless_it_says(store: Store):
+    files = (scripted("silent"), scripted("says", autoscaling={"min_replicas": 1}))
+    models = Registry(files, store, least_replicas=0)
+    await models.add(spec("added"), fine)
+    await models.change("says", {"autoscaling": {"max_replicas": 3}}, fine)
+    least = {id_: wanted.spec.autoscaling.min_replicas for id_, wanted in models.wanted.items()}
+    assert least == {"silent": 0, "added": 0, "says": 1}
