@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from typing import Protocol
 
 from app.domain.model_spec import ModelSpec
 from app.errors import ModelStarting
 from app.services.backend import EngineRequest, EngineResponse
-from app.services.catalog import CatalogSource, check_available, retry_after_s
+from app.services.catalog import Catalog, CatalogSource, check_available, retry_after_s
 from deployments.accepted import Accepted
 from deployments.outcomes import Died, Moved, NoReplicaYet, crashed_by_request
 from deployments.quarantine import Quarantine
@@ -37,6 +38,10 @@ class Path(Protocol):
             Moved: The application that ran this spec is gone or going.
             ApiError: What the caller is told.
         """
+        ...
+
+    def keep(self, apps: Container[str]) -> None:
+        """Forget the ways to all other applications: they are gone or going."""
         ...
 
 
@@ -79,6 +84,10 @@ class ServeBackend:
                 raise self._starting(spec, error) from None
             finally:
                 waiting.set()
+
+    def follow(self, catalog: Catalog) -> None:
+        """Forget the ways to what is no more."""
+        self._path.keep({entry.spec.app_name for entry in catalog.entries.values()})
 
     def _is_ready(self, spec: ModelSpec) -> bool:
         entry = self._catalog.current().entries.get(spec.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -21,6 +22,7 @@ class WatchedCatalog:
 
     def __init__(self, manager: DeploymentHandle[Any]) -> None:
         self._manager = manager
+        self._listeners: list[Callable[[Catalog], None]] = []
         self._catalog = Catalog()
         self._version = 0
         self._newer = asyncio.Event()
@@ -29,6 +31,10 @@ class WatchedCatalog:
     def current(self) -> Catalog:
         """The newest catalog this process has heard of."""
         return self._catalog
+
+    def on_change(self, tell: Callable[[Catalog], None]) -> None:
+        """Have every further view told."""
+        self._listeners.append(tell)
 
     async def reached(self, version: int, patience_s: float) -> None:
         """Return when the view is at least of this version, or after so many seconds."""
@@ -62,3 +68,5 @@ class WatchedCatalog:
         self._catalog = Catalog.of(entries)
         self._newer.set()
         self._newer = asyncio.Event()
+        for tell in self._listeners:
+            tell(self._catalog)

@@ -61,6 +61,7 @@ class Gateway:
         uri = await uri_of(self._settings, self._database)
         await self._catalog.start()
         backend = ServeBackend(path_to_replicas(self._settings), self._catalog, self._queues)
+        self._catalog.on_change(backend.follow)
         models = ManagedModels(self._manager, self._catalog)
         return create_app(build_services(self._settings, uri, self._catalog, backend, models))
 

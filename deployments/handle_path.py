@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
@@ -53,6 +53,10 @@ class HandlePath:
         except Exception as error:
             raise translate(error, spec) from error
         return _HandleResponse(head, messages, spec)
+
+    def keep(self, apps: Container[str]) -> None:
+        """See ``deployments.backend.Path``."""
+        self._handles.keep(apps)
 
 
 class _HandleResponse:

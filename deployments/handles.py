@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from typing import Any
 
 from ray import serve
@@ -37,3 +38,7 @@ class Handles:
     def forget(self, spec: ModelSpec) -> None:
         """Make a new handle next time: its application is gone, and may come back."""
         self._handles.pop(spec.app_name, None)
+
+    def keep(self, apps: Container[str]) -> None:
+        """Forget the handles of all other applications."""
+        self._handles = {name: handle for name, handle in self._handles.items() if name in apps}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
@@ -62,6 +62,11 @@ class LinkPath:
             raise translate(error, spec) from error
         accepted.set()
         return await self._call(spec, request, pool, place)
+
+    def keep(self, apps: Container[str]) -> None:
+        """See ``deployments.backend.Path``; what is under way holds its pool itself."""
+        self._pools = {key: pool for key, pool in self._pools.items() if key[0] in apps}
+        self._handles.keep(apps)
 
     async def _pool(self, spec: ModelSpec) -> LeasePool:
         name = (spec.app_name, spec.routing, spec.autoscaling.max_replicas)

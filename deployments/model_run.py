@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from app.domain.model_spec import ModelSpec, app_name_of
-from app.domain.model_state import ModelState, PullState
+from app.domain.model_state import ModelState, PullState, StartTimes
 from app.services.registry import Wanted
 from deployments.applications import AppView
 from deployments.reports import LogPlace, PhaseReport, following
@@ -127,6 +127,10 @@ class ModelRun:
         if report.times is not None:
             report = replace(report, times=replace(report.times, allocate_s=self._allocate_s or 0.0))
         self._reports[report.digest] = following(last, report)
+
+    def start_of(self, report: PhaseReport) -> StartTimes | None:
+        """What the start took that ended with this report; None for any other report."""
+        return self._reports[report.digest].times if report.phase == "ready" else None
 
     def fail(self, reason: str, now: float) -> None:
         """Note that it could not even be deployed."""

@@ -10,6 +10,8 @@ from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ray.util.metrics import Histogram
+
 from app.domain.model_spec import ModelSpec, app_name_of
 from app.domain.model_state import PullState
 from app.services.catalog import CatalogEntry
@@ -54,6 +56,12 @@ class Reconciler:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._free: Mapping[str, Need] = {}
         self._prunes = False
+        self._starts = Histogram(
+            "manta_model_start_seconds",
+            "What starts of replicas took, by phase.",
+            boundaries=[0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600],
+            tag_keys=("model", "phase"),
+        )
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         # Greater than any of a manager before this one, whom gateways have followed.
@@ -104,6 +112,7 @@ class Reconciler:
                 run.pull = report.state if run.pull is not None and run.pull.status == "running" else run.pull
             else:
                 run.hear(report, now)
+                self._export(run, report)
             self._wake.set()
 
     def demand(self, gateway: str, queued: Mapping[str, int]) -> None:
@@ -145,6 +154,11 @@ class Reconciler:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _export(self, run: ModelRun, report: PhaseReport) -> None:
+        times = run.start_of(report)
+        for phase, seconds in times.to_dict().items() if times is not None else ():
+            self._starts.observe(seconds, {"model": report.model, "phase": phase.removesuffix("_s")})
 
     def _is_settled(self) -> bool:
         wanted = self._registry.wanted

@@ -38,6 +38,7 @@ PHASES = (
     ("weights", r"Loading weights took|Explicitly set"),
     ("KV cache, warm-up", r"init engine .* took"),
 )
+OUTSIDE = "all of it but the engine's start"
 STAMP = re.compile(r"(?:INFO|WARNING) (\d\d-\d\d \d\d:\d\d:\d\d) ")
 
 
@@ -88,15 +89,25 @@ class ColdServer(MantaServer):
         ended = time.time()
         if answer.status_code != 200:
             raise BenchError(f"{spec.id} is answered {answer.status_code}: {answer.text}")
-        return Start(ended - began, self._phases(spec, known, began, ended))
+        phases = self._phases(spec, known, began, ended)
+        phases[OUTSIDE] = ended - began - self._engine_start(spec)
+        return Start(ended - began, phases)
+
+    def _engine_start(self, spec: ModelSpec) -> float:
+        """What the engine's own start took, by the service's account of it."""
+        answer = self._get(f"/v1/models/{spec.id}")
+        last = answer.json()["last_start"] if answer is not None else None
+        if not last:
+            raise BenchError(f"the service does not say what the start of {spec.id} took")
+        return last["load_s"] + last["warm_s"]
 
     def _phases(self, spec: ModelSpec, known: set[int], began: float, ended: float) -> dict[str, float]:
         found: dict[str, float] = {}
-        born = [each for each in self.processes() if each.pid not in known and f"model-{spec.id}:" in command_of(each)]
+        born = [each for each in self.processes() if each.pid not in known and f"model-{spec.id}@" in command_of(each)]
         last = began
         if born:
             found["allocate, process"] = (last := max(began, born[0].create_time())) - began
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if f"model-{spec.id}:" in line]
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if f"model-{spec.id}@" in line]
         for name, pattern in PHASES:
             stamps = [STAMP.search(line) for line in lines if re.search(pattern, line)]
             if moments := [_moment(stamp[1]) for stamp in stamps if stamp]:
@@ -178,7 +189,7 @@ def _table(starts: dict[str, list[list[Start]]]) -> list[str]:
     for index in range(COUNT):
         medians = [statistics.median(turn[index].total for turn in starts[arm]) for arm in ARMS]
         lines.append(_line(f"model {index + 1}, to the first token", medians))
-    for phase in ("allocate, process", *(name for name, _ in PHASES), "first answer"):
+    for phase in ("allocate, process", *(name for name, _ in PHASES), "first answer", OUTSIDE):
         seen = [[one.phases[phase] for turn in starts[arm] for one in turn if phase in one.phases] for arm in ARMS]
         if all(seen):
             lines.append(_line(phase, [statistics.median(each) for each in seen]))

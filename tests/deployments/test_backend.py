@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -63,6 +63,7 @@ class Replicas:
     calls: list[bytes] = field(default_factory=list[bytes])
     replies: list[Reply] = field(default_factory=list[Reply])
     asked: list[ModelSpec] = field(default_factory=list[ModelSpec])
+    kept: Container[str] = ()
 
     state: ModelState = field(default_factory=lambda: ModelState("ready"))
     now: ModelSpec | None = None
@@ -77,6 +78,10 @@ class Replicas:
 
     def forget(self, spec: ModelSpec) -> None:
         """What ``Handles`` does."""
+
+    def keep(self, apps: Container[str]) -> None:
+        """What ``Handles`` does."""
+        self.kept = apps
 
     async def of(self, spec: ModelSpec) -> Any:
         """What ``Handles`` does."""
@@ -339,3 +344,10 @@ async def test_who_waited_too_long_is_told_when_to_come_again_by_what_starts_tak
         await replicas.backend().send(spec, request())
     assert refusal.value.headers["Retry-After"] == "34"
     await replicas.queues.stop()
+
+
+async def test_the_ways_to_what_is_no_more_are_forgotten():
+    replicas = Replicas(always("r1", HEAD))
+    replicas.backend().follow(replicas.current())
+    assert SPEC.app_name in replicas.kept
+    assert scripted("n").app_name not in replicas.kept

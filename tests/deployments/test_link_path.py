@@ -85,6 +85,7 @@ class Model:
     grants: list[Grant] = field(default_factory=list[Grant])
     calls: list[Call] = field(default_factory=list[Call])
     forgotten: bool = False
+    kept: list[Any] = field(default_factory=list[Any])
 
     async def of(self, spec: ModelSpec) -> Any:
         """What ``Handles`` does."""
@@ -93,6 +94,10 @@ class Model:
     def forget(self, spec: ModelSpec) -> None:
         """What ``Handles`` does."""
         self.forgotten = True
+
+    def keep(self, apps: Any) -> None:
+        """What ``Handles`` does."""
+        self.kept.append(apps)
 
     def path(self) -> LinkPath:
         """The way to it."""
@@ -279,3 +284,15 @@ async def test_what_serve_says_instead_of_a_lease_is_told_in_our_words(model: Ma
     with pytest.raises(ServerError) as told:
         await there.path().attempt(SPEC, request(), soon(), asyncio.Event())
     assert "secret" not in str(told.value)
+
+
+async def test_the_way_to_an_application_that_is_no_more_is_forgotten_and_made_again(model: Make):
+    there = await model(hello)
+    path = there.path()
+    for apps, leases in (({SPEC.app_name}, 1), (set[str](), 2)):
+        response = await path.attempt(SPEC, request(), soon(), asyncio.Event())
+        path.keep(apps)
+        assert await text_of(response) == b"onetwo"
+        await (await path.attempt(SPEC, request(), soon(), asyncio.Event())).aclose()
+        assert len(there.calls) == leases
+    assert there.kept == [{SPEC.app_name}, set()]
