@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ray import serve
 from ray.serve import RunTarget
+from ray.serve._private.common import DeploymentStatus, DeploymentStatusTrigger
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ServeStatus
 
 from app.domain.model_spec import DEPLOYMENT, ModelSpec, app_name_of, model_of
@@ -23,12 +24,14 @@ class AppView:
         running: Replicas that answer.
         pending: Replicas on their way up.
         stopping: Replicas on their way down.
+        gave_up: Whether Serve starts no replica any more although one is wanted, since none could be started.
     """
 
     status: ApplicationStatus
     running: int = 0
     pending: int = 0
     stopping: int = 0
+    gave_up: bool = False
 
     @property
     def going(self) -> bool:
@@ -43,7 +46,10 @@ class AppView:
     @property
     def failed(self) -> bool:
         """Whether Serve gave it up."""
-        return self.status == ApplicationStatus.DEPLOY_FAILED and not self.running
+        if self.running:
+            return False
+        # Of an application that was up with no replica, as one that sleeps is, Serve never says that it failed.
+        return self.status == ApplicationStatus.DEPLOY_FAILED or (self.gave_up and not self.pending)
 
 
 def views(status: ServeStatus) -> dict[str, dict[str, AppView]]:
@@ -59,7 +65,12 @@ def _view(app: ApplicationStatusOverview) -> AppView:
     deployment = app.deployments.get(DEPLOYMENT)
     replicas = cast("dict[str, int]", deployment.replica_states) if deployment else {}
     pending = sum(replicas.get(state, 0) for state in ("STARTING", "UPDATING", "RECOVERING"))
-    return AppView(app.status, replicas.get("RUNNING", 0), pending, replicas.get("STOPPING", 0))
+    gave_up = (
+        deployment is not None
+        and deployment.status == DeploymentStatus.UNHEALTHY
+        and deployment.status_trigger == DeploymentStatusTrigger.REPLICA_STARTUP_FAILED
+    )
+    return AppView(app.status, replicas.get("RUNNING", 0), pending, replicas.get("STOPPING", 0), gave_up)
 
 
 class Applications:

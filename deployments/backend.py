@@ -17,6 +17,9 @@ from deployments.queues import Queues, Waiting
 
 RETRY_PAUSE_S = 0.5
 PROBATION_S = 1.0
+DEPARTED = ("disabled", "failed", "draining")
+"""States in which a model's application is of no use to those who wait: it is gone, going, or about to be replaced."""
+
 DEFAULT_RETRY_AFTER_S = 10.0
 """What a caller is told of a model whose start nobody has measured yet."""
 
@@ -86,8 +89,9 @@ class ServeBackend:
                 waiting.set()
 
     def follow(self, catalog: Catalog) -> None:
-        """Forget the ways to what is no more."""
-        self._path.keep({entry.spec.app_name for entry in catalog.entries.values()})
+        """Forget the ways to what is no more, and have those who wait there look again."""
+        entries = catalog.entries.values()
+        self._path.keep({entry.spec.app_name for entry in entries if entry.state.status not in DEPARTED})
 
     def _is_ready(self, spec: ModelSpec) -> bool:
         entry = self._catalog.current().entries.get(spec.id)

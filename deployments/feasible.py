@@ -15,9 +15,10 @@ from app.settings import ROOT
 from deployments import placement
 from deployments.engines.scripted.args import ScriptedArgs
 from deployments.engines.vllm_args import REFUSED
-from deployments.nodes import on_every_node
+from deployments.nodes import alive, on_node
 from deployments.weights.source import LocalSource, WeightsError, parse
 
+PATIENCE_S = 10.0
 FIELDS = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory_gb"}
 
 
@@ -62,8 +63,17 @@ async def _check_source(spec: ModelSpec) -> None:
 async def _lies_somewhere(path: Path) -> bool:
     if await asyncio.to_thread(path.exists):
         return True
-    answers = await asyncio.gather(*on_every_node(_exists, str(path)), return_exceptions=True)
-    return any(answer is True for answer in answers)
+    nodes = await asyncio.to_thread(alive)
+    asked = [asyncio.ensure_future(_ask(node, path)) for node in nodes]
+    # A node that does not answer holds nobody up.
+    done, late = await asyncio.wait(asked, timeout=PATIENCE_S)
+    for each in late:
+        each.cancel()
+    return any(not each.exception() and each.result() for each in done)
+
+
+async def _ask(node: str, path: Path) -> bool:
+    return await on_node(_exists, node, str(path))
 
 
 @ray.remote(num_cpus=0)

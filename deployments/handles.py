@@ -7,6 +7,7 @@ from collections.abc import Container
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
@@ -30,9 +31,10 @@ class Handles:
         if name not in self._handles:
             try:
                 handle = await asyncio.to_thread(serve.get_deployment_handle, DEPLOYMENT, name)
-            except RayServeException:
+            except (KeyError, RayServeException, RayActorError):
+                # Serve does not know it, or has no controller to ask at the moment.
                 raise Moved from None
-            self._handles[name] = handle.options(stream=True)
+            self._handles.setdefault(name, handle.options(stream=True))
         return self._handles[name]
 
     def forget(self, spec: ModelSpec) -> None:

@@ -24,7 +24,6 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from deployments.affinity import NO_PREFIX, Prefix, Routing
@@ -32,16 +31,12 @@ from deployments.asks import ANYWHERE, Asks, decrement
 from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
+from deployments.outcomes import Moved
+from deployments.places import Lease, Place
 from deployments.search import Search
 
 LINGER_S = 2.0
 """How long a lease that nobody uses is kept."""
-
-MAX_AGE_S = 5.0
-"""How long after its beginning a lease is used again, or vouches for its replica's room."""
-
-MEMORY_S = 60.0
-"""How long after that it still vouches for the replica's being there."""
 
 FOLLOW_S = 0.01
 """How long after a request that began on trust, or after the lease before it, the next lease is asked for."""
@@ -57,53 +52,6 @@ RENEW_S = 3.0
 
 EVEN = 1
 """While leases of other replicas are on their way, one is given so many requests more than the least busy, no more."""
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """One request's place on a replica, as Serve counts it."""
-
-    link: Link
-    token: str
-    room: int
-    messages: Any = field(repr=False)
-    began: float = field(default_factory=time.monotonic)
-    idle_since: float = 0.0
-
-    @property
-    def usable(self) -> bool:
-        """Whether another request may go this way."""
-        return self.link.alive and not self.link.retired and time.monotonic() - self.began < MAX_AGE_S
-
-    @property
-    def remembered(self) -> bool:
-        """Whether its replica is worth a try."""
-        return self.link.alive and not self.link.retired and time.monotonic() - self.began < MAX_AGE_S + MEMORY_S
-
-    @property
-    def trust(self) -> int:
-        """How many requests may begin on its replica without a lease of their own."""
-        return self.room if self.usable else min(self.room, 1)
-
-    def end(self) -> None:
-        """Give it back to Serve."""
-        if self.link.alive:
-            self.link.release(self.token)
-        else:
-            self.messages.cancel()
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """What a request holds while it runs.
-
-    Attributes:
-        link: The way to its replica.
-        lease: What Serve knows it by; None as long as it runs on trust.
-    """
-
-    link: Link
-    lease: Lease | None
 
 
 class LeasePool:
@@ -194,6 +142,12 @@ class LeasePool:
         if self.routing is None or not any(name in newest and not newest[name].usable for name in self._renewing):
             return False
         return self._busy[replica] > min(self._busy[name] for name in newest) + EVEN
+
+    def abandon(self) -> None:
+        """Its application is gone or going: whoever waits has to look for the model again."""
+        while (waiter := self._next_waiter()) is not None:
+            waiter.set_exception(Moved())
+        self._ask_less()
 
     def _place(self, link: Link, lease: Lease | None) -> Place:
         place = Place(link, lease)

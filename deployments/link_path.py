@@ -65,13 +65,18 @@ class LinkPath:
 
     def keep(self, apps: Container[str]) -> None:
         """See ``deployments.backend.Path``; what is under way holds its pool itself."""
-        self._pools = {key: pool for key, pool in self._pools.items() if key[0] in apps}
+        for key in [key for key in self._pools if key[0] not in apps]:
+            self._pools.pop(key).abandon()
         self._handles.keep(apps)
 
     async def _pool(self, spec: ModelSpec) -> LeasePool:
         name = (spec.app_name, spec.routing, spec.autoscaling.max_replicas)
         if name not in self._pools:
             leases = _Leases((await self._handles.of(spec)).options(method_name="lease"))
+            if name in self._pools:
+                return self._pools[name]
+            # One of other numbers has no more to do; who has something of it gives it back to it.
+            self._pools = {key: pool for key, pool in self._pools.items() if key[0] != spec.app_name}
             self._pools[name] = LeasePool(leases, self._links, routing_for(spec), spec.autoscaling.max_replicas)
         return self._pools[name]
 

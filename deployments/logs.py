@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from pathlib import Path
 
 import ray
@@ -14,6 +13,8 @@ from deployments.reports import LogPlace
 
 PATIENCE_S = 10.0
 LINE_CHARACTERS = 2000
+END_BYTES = 4 * 1024 * 1024
+"""So much of a file is looked at: logs may be large."""
 RAYS_OWN = (":job_id:", ":actor_name:", ":task_name:")
 """Beginnings of lines by which Ray tells whose output follows."""
 
@@ -38,7 +39,9 @@ def tail(paths: tuple[str, ...], lines: int) -> list[str]:
     found: list[str] = []
     for path in map(Path, paths):
         if path.is_file():
-            with path.open(encoding="utf-8", errors="replace") as file:
-                told = (line for line in file if not line.startswith(RAYS_OWN))
-                found += [line.rstrip("\n")[:LINE_CHARACTERS] for line in deque(told, lines)]
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - END_BYTES))
+                text = file.read().decode("utf-8", errors="replace")
+            told = [line[:LINE_CHARACTERS] for line in text.splitlines() if not line.startswith(RAYS_OWN)]
+            found += told[-lines:]
     return found[-lines:]

@@ -169,6 +169,10 @@ class ModelManager:
                 self._loaded = True
             except DatabaseUnavailable:
                 await asyncio.sleep(RETRY_S)
+            except Exception:
+                # Models that run go on; to end here would keep every change out for ever.
+                logger.exception("could not read what was said of models; trying on")
+                await asyncio.sleep(ALONE_S)
         if self._started.is_set():
             self._reconciler.trust_registry()
 
@@ -178,6 +182,12 @@ class ModelManager:
         await self._started.wait()
         if not self._loaded:
             return DatabaseUnavailable("Models cannot be changed before the database answers. Try again shortly.")
+        # Whole even if the caller leaves: what is stored has to be known here too.
+        return await asyncio.shield(asyncio.create_task(self._written(work, then)))
+
+    async def _written(
+        self, work: Callable[[], Awaitable[Wanted]], then: Callable[[ModelSpec], None] | None
+    ) -> Written | ApiError:
         try:
             async with self._writing:
                 spec = (await work()).spec

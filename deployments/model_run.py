@@ -23,6 +23,12 @@ SWITCH_S = 2.0
 PATIENCE_S = 3.0
 """How long a new version may wait for a place before the old one makes room."""
 
+PLACED_S = 20.0
+"""How long a replica that found room may take to say its first word, before it is thought to have none after all."""
+
+REMEMBERED = 4
+"""Versions of a model whose last words are kept."""
+
 APPEARS_S = 2.0
 """How long an application that was deployed may take to be seen, before it is deployed again."""
 
@@ -61,6 +67,8 @@ class ModelRun:
         queued_since: By the manager's clock, since when there have been any.
         ready_since: By the manager's clock, since when it has had a replica.
         pull: How fetching its weights ahead is doing.
+        placed_at: By the manager's clock, when its replica on the way up was found to have room.
+        makers: Models that go to sleep to make room for it.
     """
 
     def __init__(self, wanted: Wanted, now: float) -> None:
@@ -73,11 +81,14 @@ class ModelRun:
         self.queued_since: float | None = None
         self.ready_since: float | None = None
         self.pull: PullState | None = None
+        self.placed_at: float | None = None
+        self.makers: set[str] = set()
         self._id = wanted.spec.id
         self._reports: dict[str, PhaseReport] = {}
         self._failures = 0
         self._failure: str | None = None
         self._failing = False
+        self._retrying = False
         self._retry_at = 0.0
         self._switched_at = now
         self._born = now
@@ -121,16 +132,26 @@ class ModelRun:
 
     def hear(self, report: PhaseReport, now: float) -> None:
         """Take a replica's word."""
-        last = self._reports.get(report.digest)
-        if self._allocate_s is None and self._started_at is not None:
+        last = self._reports.pop(report.digest, None)
+        is_starting = self.wanted is not None and report.digest == self.wanted.spec.digest
+        if is_starting and self._allocate_s is None and self._started_at is not None:
             self._allocate_s = max(0.0, now - self._started_at - report.age_s)
         if report.times is not None:
             report = replace(report, times=replace(report.times, allocate_s=self._allocate_s or 0.0))
         self._reports[report.digest] = following(last, report)
+        for digest in list(self._reports)[:-REMEMBERED]:
+            if digest != self.serving.digest:
+                del self._reports[digest]
+                self.deployed.pop(digest, None)
 
     def start_of(self, report: PhaseReport) -> StartTimes | None:
         """What the start took that ended with this report; None for any other report."""
         return self._reports[report.digest].times if report.phase == "ready" else None
+
+    def retry(self) -> None:
+        """Try again at once what failed."""
+        self._forgive()
+        self._retrying = True
 
     def fail(self, reason: str, now: float) -> None:
         """Note that it could not even be deployed."""
@@ -148,12 +169,13 @@ class ModelRun:
         live = mine if mine is not None and not mine.going else None
         self._watch_start(live, now)
         self._choose(target, live, apps, now, fits)
-        delete = [digest for digest, app in apps.items() if not app.going and self._is_over(digest, now)]
-        if self.asleep and live is not None:
-            delete.append(target.digest)
+        present = [digest for digest, app in apps.items() if not app.going]
+        if self.asleep:
+            return Plan(deploy=target if self._is_due(apps, None, now) else None, delete=self._names(present))
+        delete = [digest for digest in present if self._is_over(digest, now)]
         if live is not None and live.failed and self._retries(now):
             delete.append(target.digest)
-        due = self._is_due(mine, live, now)
+        due = self._is_due(apps, live, now)
         if due:
             self._deployed_at = now
         if due and live is None and target.autoscaling.min_replicas:
@@ -164,12 +186,11 @@ class ModelRun:
             wake=target if live is not None and self._needs_waking(target, live, apps) else None,
         )
 
-    def state(self, apps: Apps, now: float, unix: float) -> ModelState:
+    def state(self, apps: Apps, epoch: float) -> ModelState:
         """What users see.
 
         Args:
-            now: The manager's clock.
-            unix: Unix seconds of the same moment.
+            epoch: Unix seconds at which the manager's clock was at 0.
         """
         app = apps.get(self.serving.digest)
         report = self._reports.get(self.serving.digest)
@@ -181,15 +202,16 @@ class ModelRun:
             state = replace(state, status="disabled", phase=None, progress=None, detail=ending)
         elif self._failure is not None and app is None:
             state = replace(state, status="failed", phase=None, detail=self._failure)
+        elif state.status == "failed" and self._retrying:
+            state = replace(state, status="starting", phase="allocating", detail=None)
         elif self.serving.digest != self.wanted.spec.digest:
             state = replace(state, detail=self._detail_of_change(apps))
-        offset = unix - now
         return replace(
             state,
             queued=self.queued,
             pull=self.pull,
-            retry_at=round(self._retry_at + offset, 1) if state.status == "failed" else None,
-            started_at=self._started_at and round(self._started_at + offset, 1),
+            retry_at=round(self._retry_at + epoch, 1) if state.status == "failed" else None,
+            started_at=self._started_at and round(self._started_at + epoch, 1),
         )
 
     def _choose(self, target: ModelSpec, live: AppView | None, apps: Apps, now: float, fits: Fits) -> None:
@@ -199,7 +221,8 @@ class ModelRun:
         before = apps.get(self.serving.digest)
         worth_keeping = before is not None and before.running > 0 and not before.going
         ready = live is not None and live.running > 0
-        stuck = self._pending_since is not None and now - self._pending_since > PATIENCE_S and not fits(target)
+        since = self.waits_for_room(now)
+        stuck = since is not None and now - since > PATIENCE_S and not fits(target)
         if ready or stuck or not worth_keeping:
             self.serving = target
             self._switched_at = now
@@ -216,22 +239,31 @@ class ModelRun:
         if live is not None and live.running:
             self.ready_since = self.ready_since or now
             self.woken = False
-            self._pending_since = self._started_at = self._allocate_s = None
+            self._pending_since = self._started_at = self._allocate_s = self.placed_at = None
+            self.makers.clear()
+            self._retrying = False
             self._forgive()
             return
         self.ready_since = None
+        if live is None or not live.failed:
+            self._retrying = False
         if live is None or not live.pending:
-            self._pending_since = None
+            self._pending_since = self.placed_at = None
             if not self.queued:
                 self._started_at = self._allocate_s = None
             return
         self._started_at = self._started_at or now
         self._pending_since = self._pending_since or now
 
-    @property
-    def waits_for_room(self) -> float | None:
-        """Since when, by the manager's clock, a replica has been on its way up without a word from it."""
-        return self._pending_since if self._allocate_s is None else None
+    def waits_for_room(self, now: float) -> float | None:
+        """Since when, by the manager's clock, a replica has been on its way up that has no place as far as is known."""
+        if self._allocate_s is not None or (self.placed_at is not None and now - self.placed_at < PLACED_S):
+            return None
+        return self._pending_since
+
+    def began_to_wait(self, now: float) -> bool:
+        """Whether a replica has been on its way up since this very moment."""
+        return self._pending_since == now
 
     def _is_over(self, digest: str, now: float) -> bool:
         assert self.wanted is not None
@@ -239,12 +271,13 @@ class ModelRun:
             return False
         return self.knows(digest) or now - self._born > STRANGER_S
 
-    def _is_due(self, mine: AppView | None, live: AppView | None, now: float) -> bool:
+    def _is_due(self, apps: Apps, live: AppView | None, now: float) -> bool:
         assert self.wanted is not None
         if live is not None:
             known = self.deployed.get(self.wanted.spec.digest) == self.wanted.spec.full_digest
             return not known and not live.failed and (self._failure is None or now >= self._retry_at)
-        if mine is not None and (mine.running or self.asleep):
+        mine = apps.get(self.wanted.spec.digest)
+        if (mine is not None and mine.running) or (self.asleep and apps):
             # Deployed again too soon, it would keep the replica that is to go.
             return False
         if now - self._deployed_at < APPEARS_S:

@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 def alive() -> list[str]:
-    """The ids of the nodes that live, in hex."""
+    """The ids of the nodes that live, in hex; blocks."""
     return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
 
 
@@ -17,8 +17,3 @@ def on_node(task: Any, node: str, *args: Any, **options: Any) -> Any:
     """Call a remote function there, with these options of Ray's; its reference. Fails if the node goes."""
     here = NodeAffinitySchedulingStrategy(node, soft=False)
     return task.options(scheduling_strategy=here, **options).remote(*args)
-
-
-def on_every_node(task: Any, *args: Any) -> list[Any]:
-    """Call a remote function on every living node; the references."""
-    return [on_node(task, node, *args) for node in alive()]

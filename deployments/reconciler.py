@@ -55,6 +55,9 @@ class Reconciler:
         self._asked: set[str] = set()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._free: Mapping[str, Need] = {}
+        self._free_before: Mapping[str, Need] | None = None
+        # Taken once, so that no moment seems to move.
+        self._epoch = time.time() - time.monotonic()
         self._prunes = False
         self._starts = Histogram(
             "manta_model_start_seconds",
@@ -128,6 +131,7 @@ class Reconciler:
     def wake(self, id_: str) -> None:
         """Bring a model up although nobody asks for it."""
         self._runs[id_].woken = True
+        self._runs[id_].retry()
         self.poke()
 
     def refresh(self) -> None:
@@ -180,12 +184,13 @@ class Reconciler:
                 run.wanted = None
 
     async def _reconcile(self) -> None:
-        if self._prewarmed is not None:
-            specs = [each.spec for each in self._registry.wanted.values() if each.enabled]
-            await asyncio.to_thread(self._prewarmed.keep, specs)
+        await self._keep_warm()
         views = self._views = await self._applications.views()
-        self._free = await asyncio.to_thread(placement.free_by_node) if self._is_tight(views) else {}
+        self._free_before, self._free = self._free or None, await asyncio.to_thread(placement.free_by_node)
         now = time.monotonic()
+        for id_, run in self._runs.items():
+            # Of gateways that are no more, too.
+            run.expect(self._workload.queued(id_, now), now)
         if not self._prunes:
             views = {id_: apps for id_, apps in views.items() if id_ in self._runs}
         for id_, apps in views.items():
@@ -221,9 +226,15 @@ class Reconciler:
             logger.warning("could not ask a replica of %s: %s", id_, error)
             self._asked.discard(f"{id_}@{digest}")
 
-    def _is_tight(self, views: Views) -> bool:
-        """Whether what is free may matter: something is on its way up."""
-        return any(app.pending for apps in views.values() for app in apps.values())
+    async def _keep_warm(self) -> None:
+        if self._prewarmed is None:
+            return
+        specs = [each.spec for each in self._registry.wanted.values() if each.enabled]
+        try:
+            await asyncio.to_thread(self._prewarmed.keep, specs)
+        except Exception:
+            # Without it starts take longer, and that is all.
+            logger.exception("could not have nodes keep pre-warmed servers")
 
     def _fits(self, spec: ModelSpec) -> bool:
         return placement.fits(placement.needs(spec), self._free.values())
@@ -232,6 +243,8 @@ class Reconciler:
         if f"serve {id_}" in self._tasks:
             return
         plan = run.plan(apps, now, self._fits)
+        if run.began_to_wait(now) and run.wanted is not None and self._had_room(run.wanted.spec):
+            run.placed_at = now
         if plan.deploy is not None or plan.delete:
             self._start(f"serve {id_}", self._change(run, plan.deploy, plan.delete))
         if plan.wake is not None:
@@ -255,9 +268,17 @@ class Reconciler:
             async with asyncio.timeout(spec.limits.cold_start_timeout_s):
                 await self._applications.describe(spec.id, spec.digest)
 
+    def _had_room(self, spec: ModelSpec) -> bool:
+        """Whether there was room for a replica before it took it: what is free now may be without what it holds."""
+        return self._free_before is None or placement.fits(placement.needs(spec), self._free_before.values())
+
     def _share_room(self, views: Views, now: float) -> None:
         for id_, run in self._runs.items():
-            since = run.waits_for_room
+            if run.makers:
+                run.makers = {other for other in run.makers if self._is_leaving(other, views)}
+                run.placed_at = None if run.makers else now
+                continue
+            since = run.waits_for_room(now)
             if run.wanted is None or since is None or not (run.queued or run.woken):
                 continue
             if now - since < BUSY_S or self._fits(run.wanted.spec):
@@ -267,12 +288,17 @@ class Reconciler:
             for other in who_yields(placement.needs(run.wanted.spec), waiting_s, self._free, holders):
                 logger.info("%s goes to sleep: %s needs its room", other, id_)
                 self._runs[other].asleep = True
+                run.makers.add(other)
+
+    def _is_leaving(self, id_: str, views: Views) -> bool:
+        run = self._runs.get(id_)
+        return run is not None and (run.asleep or any(app.going or app.stopping for app in views.get(id_, {}).values()))
 
     def _holder(self, id_: str, views: Views, now: float) -> Holder | None:
         run = self._runs[id_]
         app = views.get(id_, {}).get(run.serving.digest)
         sleeps = run.serving.autoscaling.min_replicas == 0
-        if not sleeps or app is None or not app.running or app.going or run.ready_since is None:
+        if run.asleep or not sleeps or app is None or not app.running or app.going or run.ready_since is None:
             return None
         needs = tuple(placement.needs(run.serving))
         digest = run.serving.digest
@@ -291,11 +317,10 @@ class Reconciler:
             await self._applications.delete(name)
 
     def _publish(self, views: Views) -> None:
-        now, unix = time.monotonic(), time.time()
         entries: dict[str, CatalogEntry] = {}
         for id_, wanted in self._registry.wanted.items():
             run = self._runs[id_]
-            entries[id_] = CatalogEntry(run.serving, run.state(views.get(id_, {}), now, unix), wanted.created)
+            entries[id_] = CatalogEntry(run.serving, run.state(views.get(id_, {}), self._epoch), wanted.created)
         if entries != self.entries:
             self.entries = entries
             self.version += 1

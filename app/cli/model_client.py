@@ -14,6 +14,7 @@ from app.cli.service import ModelView
 from app.settings import Settings
 
 TIMEOUT_S = 40.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 
@@ -33,12 +34,17 @@ class ModelClient:
 
     @classmethod
     def of(cls, url: str | None, key: str | None, settings: Settings) -> Self:
-        """The service named, or the one that runs from this state folder, with the key named or the first one."""
+        """The service named, or the one that runs from this state folder, with the key named or the first one.
+
+        The first key goes to this machine alone.
+        """
         run = RunFile.below(settings.state_dir).read()
+        url = (url or (run.url if run else DEFAULT_URL)).rstrip("/").removesuffix("/v1")
         first = settings.state_dir / "api-key"
-        if key is None and first.exists():
+        ours = (run is not None and url == run.url) or httpx.URL(url).host in LOOPBACK
+        if key is None and ours and first.exists():
             key = first.read_text().strip()
-        return cls((url or (run.url if run else DEFAULT_URL)).rstrip("/").removesuffix("/v1"), key)
+        return cls(url, key)
 
     def __enter__(self) -> Self:
         return self

@@ -125,7 +125,8 @@ class Registry:
             DatabaseUnavailable: The database did not answer; nothing has changed.
         """
         before = self.get(name)
-        spec = _validated(_merged(before.spec.model_dump(mode="json", exclude_unset=True), patch))
+        said = self._said[before.spec.id].model_dump(mode="json", exclude_unset=True)
+        spec = _validated(_merged(said, patch))
         if spec.id != before.spec.id:
             raise InvalidRequest("A model's id cannot be changed: add another model.", param="id")
         return await self._set(spec, check, created=before.created, enabled=before.enabled)
@@ -157,7 +158,9 @@ class Registry:
         before = self.get(name)
         id_ = before.spec.id
         if before.enabled != enabled:
-            record = self._records.get(id_) or ModelRecord(id_, created=before.created)
+            record = self._records.get(id_)
+            if record is None or self._is_superseded(record):
+                record = ModelRecord(id_, created=before.created)
             await self._keep(replace(record, enabled=enabled))
         return self._wanted[id_]
 
@@ -187,16 +190,23 @@ class Registry:
         wanted = {id_: self._laid_over(file, self._records.get(id_)) for id_, file in self._files.items()}
         added = {id_: record for id_, record in self._records.items() if id_ not in self._files}
         wanted |= {id_: _wanted_by(record) for id_, record in added.items()}
-        return {id_: self._completed(each) for id_, each in sorted(wanted.items()) if each is not None}
+        there = {id_: each for id_, each in sorted(wanted.items()) if each is not None}
+        # What nobody said stays unsaid: it is the installation's, which may change its mind.
+        self._said = {id_: each.spec for id_, each in there.items()}
+        return {id_: self._completed(each) for id_, each in there.items()}
 
     def _completed(self, wanted: Wanted) -> Wanted:
         return replace(wanted, spec=wanted.spec.with_least_replicas(self._least_replicas))
 
+    def _is_superseded(self, record: ModelRecord) -> bool:
+        """Whether the file was edited after what the record says of the spec."""
+        file = self._files.get(record.id)
+        return file is not None and record.file_digest is not None and record.file_digest != file.full_digest
+
     def _laid_over(self, file: ModelSpec, record: ModelRecord | None) -> Wanted | None:
         if record is None:
             return Wanted(file, created=self._born)
-        newer = record.file_digest is not None and record.file_digest != file.full_digest
-        if newer or (record.spec is None and not record.removed):
+        if self._is_superseded(record) or (record.spec is None and not record.removed):
             return Wanted(file, record.enabled or record.removed, record.created or self._born)
         return None if record.removed else _wanted_by(record)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from app.domain.model_record import ModelRecord
-from app.storage.database import Database
+from app.storage.database import Database, Document
+
+KNOWN = {field.name for field in fields(ModelRecord)} - {"id"}
 
 MOST = 10_000
 """Records that are read: more models than any installation has."""
@@ -26,7 +28,11 @@ class ModelRecords:
         """
         async with self._database.operation():
             documents = await self._records.find({}).to_list(MOST)
-        return [ModelRecord(document.pop("_id"), **document) for document in documents]
+        # Another version of this program may have kept more.
+        return [
+            ModelRecord(document["_id"], **{name: document[name] for name in KNOWN & document.keys()})
+            for document in documents
+        ]
 
     async def put(self, record: ModelRecord) -> None:
         """Store a record in place of the one of this model.
@@ -47,3 +53,8 @@ class ModelRecords:
         """
         async with self._database.operation():
             await self._records.delete_one({"_id": id_})
+
+
+def _record(document: Document) -> ModelRecord:
+    # Another version of this program may have kept more.
+    return ModelRecord(document["_id"], **{name: document[name] for name in KNOWN & document.keys()})

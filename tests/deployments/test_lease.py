@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deployments import lease as module
+from deployments import places
 from deployments.lease import LeasePool, Place
 from deployments.link.link import Link
 from deployments.link.listener import Listener
@@ -141,7 +142,7 @@ async def test_an_idle_lease_is_given_back_after_a_while(
 
 
 async def test_an_old_lease_is_not_used_again(serve: Serve, pool: LeasePool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_AGE_S", 0.0)
+    monkeypatch.setattr(places, "MAX_AGE_S", 0.0)
     first = await pool.acquire()
     pool.release(first)
     await until(lambda: serve.ended == 1)
@@ -306,7 +307,7 @@ async def test_a_short_request_on_trust_needs_no_lease(monkeypatch: pytest.Monke
 
 
 async def test_one_request_is_trusted_to_a_replica_that_has_been_quiet(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_AGE_S", 0.05)
+    monkeypatch.setattr(places, "MAX_AGE_S", 0.05)
     monkeypatch.setattr(module, "FOLLOW_S", 60)
     async with replicas("a", 4) as serve:
         pool = LeasePool(serve.ask, Links())
@@ -326,7 +327,7 @@ async def test_one_request_is_trusted_to_a_replica_that_has_been_quiet(monkeypat
 
 async def test_a_quiet_replica_is_leased_anew_even_when_its_request_was_short(monkeypatch: pytest.MonkeyPatch):
     """Or Serve would take a model for idle that has a short request now and then."""
-    monkeypatch.setattr(module, "MAX_AGE_S", 0.05)
+    monkeypatch.setattr(places, "MAX_AGE_S", 0.05)
     async with replicas("a", 4) as serve:
         pool = LeasePool(serve.ask, Links())
         pool.release(await pool.acquire())
@@ -344,7 +345,7 @@ async def test_a_renewal_that_serve_refuses_is_not_tried_again_until_the_next_re
     async def refuses(_: Messages) -> Ticket:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(module, "MAX_AGE_S", 0.05)
+    monkeypatch.setattr(places, "MAX_AGE_S", 0.05)
     async with replicas("a", 4) as serve:
         pool = LeasePool(serve.ask, Links())
         pool.release(await pool.acquire())
@@ -356,8 +357,8 @@ async def test_a_renewal_that_serve_refuses_is_not_tried_again_until_the_next_re
 
 
 async def test_nobody_is_trusted_to_a_replica_that_has_been_quiet_for_long(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_AGE_S", 0.02)
-    monkeypatch.setattr(module, "MEMORY_S", 0.03)
+    monkeypatch.setattr(places, "MAX_AGE_S", 0.02)
+    monkeypatch.setattr(places, "MEMORY_S", 0.03)
     async with replicas("a", 4) as serve:
         pool = LeasePool(serve.ask, Links())
         first = await pool.acquire()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from deployments import lease as module
+from deployments import places
 from deployments.affinity import Prefix, PrefixAffinity, RoundRobin, Routing, prefix_of
 from deployments.lease import LeasePool, Place
 from deployments.link.listener import Listener
@@ -237,7 +238,7 @@ async def test_searching_in_vain_is_done_seldom_and_leaves_no_load():
 
 
 async def test_a_replica_that_serve_sends_nobody_to_is_not_trusted_any_more(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "MAX_AGE_S", 0.1)
+    monkeypatch.setattr(places, "MAX_AGE_S", 0.1)
     async with replicas("ab", 8) as serve:
         pool = pool_of(serve)
         await find_all(serve, pool)

@@ -22,7 +22,7 @@ from deployments.handles import Handles
 from deployments.link.listener import Listener
 from deployments.link.tickets import Grant, Ticket
 from deployments.link_path import LinkPath
-from deployments.outcomes import Died, NoReplicaYet
+from deployments.outcomes import Died, Moved, NoReplicaYet
 from deployments.reply import ReplyHead
 from tests.deployments.link.conftest import REPLICA, Behaviour, body, request, start
 from tests.support.gateway import scripted
@@ -296,3 +296,25 @@ async def test_the_way_to_an_application_that_is_no_more_is_forgotten_and_made_a
         await (await path.attempt(SPEC, request(), soon(), asyncio.Event())).aclose()
         assert len(there.calls) == leases
     assert there.kept == [{SPEC.app_name}, set()]
+
+
+async def test_who_waits_at_an_application_that_goes_is_told_to_look_again(
+    model: Make, monkeypatch: pytest.MonkeyPatch
+):
+    async def never(_: Call) -> Ticket:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(Call, "__anext__", never)
+    there = await model(hello)
+    path = there.path()
+    waiting = [asyncio.create_task(path.attempt(SPEC, request(), soon(), asyncio.Event())) for _ in range(3)]
+    await asyncio.sleep(0.02)
+    path.keep({SPEC.app_name})
+    await asyncio.sleep(0.02)
+    assert not any(attempt.done() for attempt in waiting)
+    path.keep(set())
+    for attempt in waiting:
+        with pytest.raises(Moved):
+            await attempt
+    assert all(call.cancelled for call in there.calls)

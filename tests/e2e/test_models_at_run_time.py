@@ -322,6 +322,54 @@ def test_a_stream_that_waits_for_its_model_is_kept_alive_and_leaves_its_place_wh
     assert wait_for(service, "slow-start", lambda model: not model["queued"])["status"] == "starting"
 
 
+def test_a_model_can_be_asked_at_once_whatever_was_just_done_to_it(
+    service: Live, admin: httpx.Client, guests: Callable[..., None]
+) -> None:
+    """Added, changed while it sleeps, stopped and started: whoever asks meanwhile waits and is answered."""
+    guests(autoscaling={"min_replicas": 0})
+    assert chat(admin, "guest/model").json()["usage"]["completion_tokens"] == 20
+    admin.post("models/guest/model/stop")
+    admin.patch("models/guest/model", json={"engine_args": {"default_tokens": 4}})
+    assert admin.post("models/guest/model/start").status_code == 200
+    assert chat(admin, "guest/model").json()["usage"]["completion_tokens"] == 4
+
+
+def test_who_waits_for_a_model_that_is_changed_or_stopped_goes_on_or_is_told(
+    service: Live, admin: httpx.Client, guests: Callable[..., None]
+) -> None:
+    guests(autoscaling={"min_replicas": 0}, engine_args={"start_s": 60})
+    wait_for(service, "guest/model", lambda model: model["status"] == "cold")
+
+    def ask() -> httpx.Response:
+        with httpx.Client(base_url=f"{service.openai_url}/", headers=service.auth, timeout=50) as client:
+            return chat(client, "guest/model")
+
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(ask) for _ in range(3)]
+        wait_for(service, "guest/model", lambda model: model["queued"] == 3)
+        admin.patch("models/guest/model", json={"engine_args": {"start_s": 0, "default_tokens": 6}})
+        assert [answer.result().json()["usage"]["completion_tokens"] for answer in waiting] == [6, 6, 6]
+        admin.patch("models/guest/model", json={"engine_args": {"start_s": 60}})
+        admin.post("models/guest/model/stop")
+        admin.post("models/guest/model/start")
+        waiting = [pool.submit(ask) for _ in range(3)]
+        wait_for(service, "guest/model", lambda model: model["queued"] == 3)
+        admin.post("models/guest/model/stop")
+        assert [answer.result().json()["error"]["code"] for answer in waiting] == ["model_disabled"] * 3
+
+
+def test_a_model_that_sleeps_and_cannot_wake_says_why(
+    service: Live, admin: httpx.Client, guests: Callable[..., None]
+) -> None:
+    guests(id="broken", autoscaling={"min_replicas": 0}, engine_args={"fail_start": "no memory here"})
+    refused = chat(admin, "broken")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_failed")
+    assert "no memory here" in refused.json()["error"]["message"]
+    assert service.model("broken")["status"] == "failed"
+    admin.patch("models/broken", json={"engine_args": {"fail_start": None}})
+    assert chat(admin, "broken").status_code == 200
+
+
 def test_two_models_that_do_not_fit_together_take_turns(service: Live, admin: httpx.Client) -> None:
     for name, other in (("big-one", "big-two"), ("big-two", "big-one"), ("big-one", "big-two")):
         assert chat(admin, name).status_code == 200

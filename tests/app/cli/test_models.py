@@ -11,8 +11,10 @@ import pytest_asyncio
 from typer.testing import CliRunner, Result
 
 from app.cli.main import build_cli
+from app.cli.model_client import ModelClient
 from app.cli.models import _new  # pyright: ignore[reportPrivateUsage]
 from app.domain.model_state import ModelState, PullState
+from app.settings import Settings
 from tests.support.gateway import CHAT, STANDARD_MODELS, GatewayFactory
 from tests.support.model_admin import ChangingModels
 from tests.support.ports import free_port
@@ -130,3 +132,12 @@ def test_a_service_that_is_not_there_is_said_to_be_so():
     assert result.exit_code == 1
     assert "does not answer" in result.output
     assert "--url" in result.output
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"), [("http://127.0.0.1:1", True), ("http://localhost:1/v1", True), ("http://elsewhere.test", False)]
+)
+def test_the_first_key_is_shown_to_this_machine_alone(url: str, shown: bool, tmp_path: Path):
+    (tmp_path / "api-key").write_text("sk-first\n")
+    client = ModelClient.of(url, None, Settings.load(state_dir=tmp_path))
+    assert ("authorization" in client._client.headers) is shown  # pyright: ignore[reportPrivateUsage]

@@ -209,3 +209,19 @@ async def test_how_many_replicas_a_model_has_at_the_least_is_the_installations_u
     await models.change("says", {"autoscaling": {"max_replicas": 3}}, fine)
     least = {id_: wanted.spec.autoscaling.min_replicas for id_, wanted in models.wanted.items()}
     assert least == {"silent": 0, "added": 0, "says": 1}
+
+
+async def test_what_nobody_said_stays_the_installations_whatever_else_is_changed(store: Store):
+    await Registry([scripted("a")], store, least_replicas=0).change("a", {"owned_by": "me"}, fine)
+    again = Registry([scripted("a")], store, least_replicas=1)
+    await again.load()
+    assert again.wanted["a"].spec.autoscaling.min_replicas == 1
+
+
+async def test_a_model_that_came_back_with_its_file_can_be_stopped(store: Store):
+    await registry(store, scripted("a")).remove("a")
+    edited = scripted("a", owned_by="file")
+    models = await restarted(store, edited)
+    await models.enable("a", enabled=False)
+    assert not models.wanted["a"].enabled
+    assert not (await restarted(store, edited)).wanted["a"].enabled

@@ -15,3 +15,8 @@ async def test_records_are_kept_whole_and_one_for_each_model(database: Database)
     await records.drop("org/m")
     await records.drop("never there")
     assert await records.all() == [other]
+
+
+async def test_what_another_version_kept_besides_is_left_out(database: Database):
+    await database.collection("models").insert_one({"_id": "m", "enabled": False, "colour": "grey"})
+    assert await ModelRecords(database).all() == [ModelRecord("m", enabled=False)]
