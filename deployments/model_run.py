@@ -202,7 +202,7 @@ class ModelRun:
             state = replace(state, status="disabled", phase=None, progress=None, detail=ending)
         elif self._failure is not None and app is None:
             state = replace(state, status="failed", phase=None, detail=self._failure)
-        elif state.status == "failed" and self._retrying:
+        elif state.status == "failed" and (self._retrying or self.serving.digest != self.wanted.spec.digest):
             state = replace(state, status="starting", phase="allocating", detail=None)
         elif self.serving.digest != self.wanted.spec.digest:
             state = replace(state, detail=self._detail_of_change(apps))

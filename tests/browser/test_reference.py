@@ -55,7 +55,7 @@ async def test_the_request_can_be_changed_before_it_is_sent(visit: Visit, live: 
 
 async def test_the_models_are_listed_without_a_key(visit: Visit, live: Live) -> None:
     await visit.page.goto(f"{live.url}/docs")
-    operation = await opened(visit.page, "/v1/models")
+    operation = await opened(visit.page, "/v1/models", "get")
     answer = await executed(operation)
     assert CHAT in {model["id"] for model in answer["data"]}
     check_quiet(visit, live)
@@ -72,9 +72,9 @@ async def authorize(page: Page, key: str) -> None:
     await dialog.locator(".close-modal").click()
 
 
-async def opened(page: Page, path: str) -> Locator:
+async def opened(page: Page, path: str, method: str = "post") -> Locator:
     """The operation with this path, unfolded."""
-    operation = page.locator(".opblock").filter(has=page.locator(f'[data-path="{path}"]'))
+    operation = page.locator(f".opblock-{method}").filter(has=page.locator(f'[data-path="{path}"]'))
     await operation.locator(".opblock-summary-control").first.click(timeout=PATIENCE_MS)
     return operation
 

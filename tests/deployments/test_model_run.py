@@ -228,6 +228,7 @@ def test_a_change_is_tried_at_once_whatever_failed_before():
     bench = Bench(OLD)
     bench.plan([(OLD, FAILED)])
     bench.want(NEW)
+    assert bench.state().status == "starting"
     assert bench.plan().deploy == NEW
 
 

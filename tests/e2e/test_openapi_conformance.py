@@ -76,7 +76,7 @@ ERRORS: dict[str, tuple[str, bytes | dict[str, Any], int]] = {
         400,
     ),
     "no route": ("/v1/nothing", {}, 404),
-    "no method": ("/v1/models", {}, 405),
+    "no method": ("/v1/status", {}, 405),
 }
 
 
