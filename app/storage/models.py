@@ -28,11 +28,7 @@ class ModelRecords:
         """
         async with self._database.operation():
             documents = await self._records.find({}).to_list(MOST)
-        # Another version of this program may have kept more.
-        return [
-            ModelRecord(document["_id"], **{name: document[name] for name in KNOWN & document.keys()})
-            for document in documents
-        ]
+        return [_record(document) for document in documents]
 
     async def put(self, record: ModelRecord) -> None:
         """Store a record in place of the one of this model.
