@@ -354,8 +354,9 @@ def test_who_waits_for_a_model_that_is_changed_or_stopped_goes_on_or_is_told(
         wait_for(service, "guest/model", lambda model: model["queued"] == 3)
         admin.patch("models/guest/model", json={"engine_args": {"start_s": 0, "default_tokens": 6}})
         assert [answer.result().json()["usage"]["completion_tokens"] for answer in waiting] == [6, 6, 6]
-        admin.patch("models/guest/model", json={"engine_args": {"start_s": 60}})
         admin.post("models/guest/model/stop")
+        wait_until(lambda: not replicas(service, "guest/model"), "it is still there")
+        admin.patch("models/guest/model", json={"engine_args": {"start_s": 60}})
         admin.post("models/guest/model/start")
         waiting = [pool.submit(ask) for _ in range(3)]
         wait_for(service, "guest/model", lambda model: model["queued"] == 3)

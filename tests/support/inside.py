@@ -146,10 +146,10 @@ _kept: list[Any] = []
 def _handle(asked: dict[str, str]) -> Any:
     from ray import serve
 
-    name = asked["deployment"]
-    if name not in _handles:
-        _handles[name] = serve.get_deployment_handle(name, asked["app"])
-    return _handles[name]
+    app = asked["app"]
+    if app not in _handles:
+        _handles[app] = serve.get_deployment_handle(asked["deployment"], app)
+    return _handles[app]
 
 
 def _drive(address: str) -> None:
