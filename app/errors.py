@@ -9,6 +9,7 @@
     ├── NotFound                    404     not_found_error             not_found
     │   └── ModelNotFound           404     not_found_error             model_not_found
     ├── MethodNotAllowed            405     invalid_request_error       method_not_allowed
+    ├── Conflict                    409     conflict_error              conflict
     ├── PayloadTooLarge             413     invalid_request_error       payload_too_large
     ├── UnsupportedMediaType        415     invalid_request_error       unsupported_media_type
     ├── ServerError                 500     server_error                internal_error
@@ -17,7 +18,8 @@
         ├── ModelStarting           503     service_unavailable_error   model_starting
         ├── ModelFailed             503     service_unavailable_error   model_failed
         ├── ModelDisabled           503     service_unavailable_error   model_disabled
-        └── DatabaseUnavailable     503     service_unavailable_error   database_unavailable
+        ├── DatabaseUnavailable     503     service_unavailable_error   database_unavailable
+        └── NotConfigured           503     service_unavailable_error   not_configured
 
 The wire form is OpenAI's: ``{"error": {"message", "type", "param", "code"}}``, all four always present,
 string or null; inside a stream it is one ``data:`` event, after which the stream ends without ``[DONE]``.
@@ -134,6 +136,17 @@ class MethodNotAllowed(ApiError):
     default_code = "method_not_allowed"
 
 
+class Conflict(ApiError):
+    """What is there stands against it; trying again changes nothing, and clients are told so."""
+
+    status = 409
+    type = "conflict_error"
+    default_code = "conflict"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"x-should-retry": "false"})
+
+
 class PayloadTooLarge(ApiError):
     """The body is over the cap."""
 
@@ -200,3 +213,13 @@ class DatabaseUnavailable(ServiceUnavailable):
     """MongoDB did not answer in time: not the caller's fault, and never a 401."""
 
     default_code = "database_unavailable"
+
+
+class NotConfigured(ServiceUnavailable):
+    """This installation was not set up for it: only its operator can change that."""
+
+    default_code = "not_configured"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=3600)
+        self.headers["x-should-retry"] = "false"

@@ -14,12 +14,25 @@ from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.cors import CrossOriginMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.middleware.unexpected import UnexpectedErrorMiddleware
-from app.routers import docs, health, inference, model_admin, models
+from app.routers import admin, auth, docs, health, inference, model_admin, models, user
 from app.services import Services
 from app.services.bootstrap import bootstrap
 
 PREFIXES = ("/v1", "/api/v1", "")
 """Where every resource is mounted; the first is the one that the API reference shows."""
+
+
+ROUTERS = (
+    inference.router,
+    model_admin.router,
+    models.router,
+    auth.router,
+    user.router,
+    admin.router,
+    health.router,
+)
+BODIES = (*inference.BODIES, *model_admin.BODIES, *auth.BODIES, *user.BODIES, *admin.BODIES)
+"""What endpoints take that parse their bodies themselves."""
 
 
 def create_app(services: Services) -> FastAPI:
@@ -34,7 +47,7 @@ def create_app(services: Services) -> FastAPI:
         finally:
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
-            services.database.close()
+            await services.close()
 
     app = FastAPI(
         title="Manta",
@@ -64,10 +77,11 @@ def create_app(services: Services) -> FastAPI:
     add_error_handlers(app)
 
     app.include_router(health.probes)
+    app.include_router(auth.keys)
     for prefix in PREFIXES:
-        for router in (inference.router, model_admin.router, models.router, health.router):
+        for router in ROUTERS:
             app.include_router(router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     app.include_router(docs.router)
     app.mount(docs.ASSETS_PATH, docs.assets())
-    openapi.describe(app, (*inference.BODIES, *model_admin.BODIES))
+    openapi.describe(app, BODIES)
     return app

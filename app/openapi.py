@@ -29,7 +29,7 @@ ERROR_SCHEMA = {
         }
     },
 }
-TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Operations")
+TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Identity", "Admin", "Operations")
 """The groups of the reference, in the order it shows them."""
 
 SECURITY_SCHEMES = {
@@ -38,10 +38,10 @@ SECURITY_SCHEMES = {
 }
 
 
-def request_body(model: type[BaseModel]) -> dict[str, Any]:
+def request_body(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """What an endpoint that parses its own body says of it: for ``openapi_extra``."""
     schema = {"$ref": REF.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 def describe(app: FastAPI, bodies: Sequence[type[BaseModel]]) -> None:

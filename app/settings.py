@@ -7,10 +7,11 @@ Every setting is a field below and an environment variable of the same name with
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as Unreadable
 
@@ -93,6 +94,49 @@ class Settings(BaseSettings):
     principal_cache_s: float = Field(
         default=10, ge=0, le=10, description="How long a checked key is trusted: the bound on revocation, in seconds."
     )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        default=[IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")],
+        description="Whose X-Forwarded-For counts, as a JSON list of networks; HAProxy runs on every node.",
+    )
+
+    # signing in
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#\s]+$",
+        description="Where browsers reach the service, such as `https://llm.example.com`. None: on loopback alone.",
+    )
+    oidc_issuer: str = Field(
+        default="https://accounts.google.com",
+        pattern=r"^https?://[^?#\s]+$",
+        description="The OpenID provider that people sign in with.",
+    )
+    oidc_client_id: str | None = Field(
+        default=None, description="This installation's id at the provider. None: nobody can sign in."
+    )
+    oidc_client_secret: SecretStr | None = Field(default=None, description="Its secret there. None: a public client.")
+    oidc_allowed_domains: list[str] = Field(
+        default=[],
+        description="Google Workspace domains (the `hd` claim) that may sign in, as a JSON list; [] for all.",
+    )
+    guest_login: bool | None = Field(
+        default=None, description="Whether people may come in without an account. None: in development only."
+    )
+    jwt_algorithm: Literal["HS256", "HS512", "ES256", "EdDSA", "RS256"] = Field(
+        default="HS256", description="What access tokens are signed with; the public keys of the last three are shown."
+    )
+    jwt_keys: list[SecretStr] | None = Field(
+        default=None,
+        min_length=1,
+        description="Secrets or private keys (PEM, or `file:<path>`), as a JSON list: the first signs, all check. "
+        "None: made of the secret key, or made at first start and kept in state_dir.",
+    )
+    access_token_ttl_s: float = Field(default=900, ge=30, le=86_400, description="Life of an access token, in seconds.")
+    refresh_token_ttl_s: float = Field(
+        default=604_800, ge=60, description="How long a sign-in lasts that is not used, in seconds."
+    )
+    session_ttl_s: float = Field(
+        default=2_592_000, ge=60, description="How long a sign-in lasts at the most, in seconds."
+    )
 
     request_extras: list[RequestExtra] = Field(
         default=list(get_args(RequestExtra)),
@@ -115,6 +159,16 @@ class Settings(BaseSettings):
         return self.profile == "development" if self.anonymous_inference is None else self.anonymous_inference
 
     @property
+    def admits_guests(self) -> bool:
+        """Whether people may come in without an account."""
+        return self.profile == "development" if self.guest_login is None else self.guest_login
+
+    @property
+    def token_issuer(self) -> str:
+        """What access tokens name as the one who gave them out."""
+        return self.public_url or "manta"
+
+    @property
     def least_replicas(self) -> int:
         """How many replicas a model has at the least that does not say."""
         if self.default_min_replicas is not None:
@@ -130,11 +184,21 @@ class Settings(BaseSettings):
         """The secret that API keys' digests hang on.
 
         Raises:
-            SettingsError: There is none yet; ``with_secret`` makes one.
+            SettingsError: There is none yet; ``with_secrets`` makes one.
         """
         if self.secret_key is None:
             raise SettingsError(f"{PREFIX}SECRET_KEY is not set, and no secret was made in {self.state_dir}.")
         return self.secret_key.get_secret_value().encode()
+
+    def token_keys(self) -> list[str]:
+        """What access tokens are signed with (the first) and checked by (all).
+
+        Raises:
+            SettingsError: There is none yet; ``with_secrets`` makes one.
+        """
+        if self.jwt_keys is None:
+            raise SettingsError(f"{PREFIX}JWT_KEYS is not set, and no key was made in {self.state_dir}.")
+        return [key.get_secret_value() for key in self.jwt_keys]
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

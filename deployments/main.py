@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from ray.serve import Application
 
-from app.services.bootstrap import with_secret
+from app.services.bootstrap import with_secrets
 from app.services.model_files import load_models
 from app.settings import Settings
 from deployments.database import EmbeddedDatabase
@@ -38,7 +38,7 @@ def build(args: AppArgs) -> Application:
         SettingsError: A setting is unknown or wrong.
         ModelFileError: A model file is wrong; the message names file, line and field.
     """
-    settings = with_secret(Settings.load(**args.model_dump()))
+    settings = with_secrets(Settings.load(**args.model_dump()))
     specs = load_models(settings.models)
     database = EmbeddedDatabase.bind(str(settings.state_dir.resolve())) if settings.mongodb_uri is None else None
     files = [spec.model_dump(mode="json", exclude_unset=True) for spec in specs]

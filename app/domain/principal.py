@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Scope = Literal["read", "write"]
-"""``read``: own resources and models. ``write``: inference and changes."""
+Scope = Literal["read", "write", "admin"]
+"""``read``: own resources and models. ``write``: inference and changes. ``admin``: what is everybody's, for admins."""
 
 PrincipalKind = Literal["user", "api_key", "guest", "anonymous"]
 Role = Literal["admin", "user", "guest", "anonymous"]
+
+EVERYTHING: frozenset[Scope] = frozenset(("read", "write", "admin"))
+USE: frozenset[Scope] = frozenset(("read", "write"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,10 @@ class Principal:
         role: What they may do beyond their scopes.
         scopes: What this credential may do.
         key_id: The API key's id, when one was used.
+        session_id: The session's id, when an access token was used.
+        project_id: What the API key belongs to, when one was used.
+        models: The only models this credential may use, by id or alias; None for all.
+        bounded: The credential is an API key that may do less than its owner, or not for ever.
     """
 
     kind: PrincipalKind
@@ -29,8 +36,17 @@ class Principal:
     role: Role
     scopes: frozenset[Scope]
     key_id: str | None = None
+    session_id: str | None = None
+    project_id: str | None = None
+    models: frozenset[str] | None = None
+    bounded: bool = False
 
     @classmethod
     def anonymous(cls, address: str) -> Principal:
         """A caller without credentials, told apart by address."""
-        return cls("anonymous", f"ip:{address}", "anonymous", frozenset(("read", "write")))
+        return cls("anonymous", f"ip:{address}", "anonymous", USE)
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this credential may touch what is everybody's: an admin's, and made for it."""
+        return self.role == "admin" and "admin" in self.scopes

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NoReturn
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
+from app.domain.audit_event import Actor
+from app.domain.origin import MAX_USER_AGENT, Origin, client_address
+from app.domain.page import DEFAULT_LIMIT, MAX_LIMIT, PageRequest
 from app.domain.principal import Principal, Scope
 from app.errors import AuthenticationFailed, PermissionDenied, UnsupportedMediaType
 from app.schemas.json_body import parse_json_object
 from app.services import Services
+from app.services.authenticator import SHOW
+
+ACCESS_COOKIE = "manta_access"
+REFRESH_COOKIE = "manta_refresh"
+HOW = f"Send your API key as {SHOW}, or sign in."
+
+Who = Literal["anyone", "identified", "account", "admin"]
+"""``anyone``: the anonymous too, where they are let in. ``account``: no guests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a route asks of its caller."""
+
+    scope: Scope
+    who: Who
+
+
+REQUIREMENTS: dict[Callable[..., Any], Requirement] = {}
+"""By dependency, what it asks: for the tests that hold every route to it."""
 
 
 def services_of(request: Request) -> Services:
@@ -30,54 +54,167 @@ async def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
-def requires(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency that lets callers with ``scope`` in and says who they are."""
+async def public() -> None:
+    """A requirement too: that there is none. Every route has one, or the tests fail."""
+
+
+PUBLIC = Depends(public)
+"""For the ``dependencies`` of routes that anybody may use, whatever they show."""
+
+
+def requires(scope: Scope, who: Who = "anyone") -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency that lets callers in who are somebody and whose credential has ``scope``; says who they are."""
+
+    requirement = Requirement(scope, who)
 
     async def principal(request: Request) -> Principal:
-        address = request.client.host if request.client else "unknown"
-        caller = await services_of(request).authenticator.principal(credential_of(request), address)
+        services = services_of(request)
+        credential = credential_of(request)
+        if credential is None:
+            caller = services.authenticator.anonymous(address_of(request))
+        else:
+            caller = await services.authenticator.principal(credential)
         request.state.subject = caller.subject
-        if scope not in caller.scopes:
-            raise PermissionDenied(f"This API key may not do this: it lacks the permission {scope!r}.")
+        if scope not in caller.scopes or not _is_let_in(caller, who):
+            _refuse(request, caller, requirement)
         return caller
 
+    REQUIREMENTS[principal] = requirement
     return principal
 
 
+def _refuse(request: Request, caller: Principal, requirement: Requirement) -> NoReturn:
+    """Say no to somebody, and write it down if we know them.
+
+    Raises:
+        AuthenticationFailed: They showed nothing, and would have to.
+        PermissionDenied: They are not allowed.
+    """
+    if caller.kind == "anonymous":
+        raise AuthenticationFailed(f"This needs somebody whom we know. {HOW}", code="missing_credentials")
+    if _is_let_in(caller, requirement.who):
+        message = f"This API key may not do this: it lacks the permission {requirement.scope!r}."
+    elif requirement.who == "admin":
+        message = "Only an admin may do this, by a key or session that has the permission 'admin'."
+    else:
+        message = "This is not for guests. Sign in first."
+    actor = Actor.of(caller, origin_of(request))
+    services_of(request).audit.refuse("access.refused", actor, request.scope["path"][:256], reason=message)
+    raise PermissionDenied(message)
+
+
+def _is_let_in(caller: Principal, who: Who) -> bool:
+    if who == "admin":
+        return caller.is_admin
+    if who == "account":
+        return caller.kind in ("user", "api_key")
+    return who == "anyone" or caller.kind != "anonymous"
+
+
 Reader = Annotated[Principal, Depends(requires("read"))]
-"""Somebody who may look at what is theirs."""
+"""Somebody who may look at what is everybody's."""
 
 Writer = Annotated[Principal, Depends(requires("write"))]
-"""Somebody who may use models and change what is theirs."""
+"""Somebody who may use models."""
 
+IdentifiedReader = Annotated[Principal, Depends(requires("read", "identified"))]
+"""Somebody who may look at what is theirs; guests too."""
 
-async def _admin(caller: Writer) -> Principal:
-    if caller.kind == "anonymous":
-        raise AuthenticationFailed("This needs an admin's API key, such as the first one.", code="missing_credentials")
-    if caller.role != "admin":
-        raise PermissionDenied("Only an admin may do this. Use an admin's API key, such as the first one.")
-    return caller
+IdentifiedWriter = Annotated[Principal, Depends(requires("write", "identified"))]
+"""Somebody who may change what is theirs; guests too."""
 
+AccountReader = Annotated[Principal, Depends(requires("read", "account"))]
+"""Somebody who may look at what only people with an account have."""
 
-Admin = Annotated[Principal, Depends(_admin)]
+AccountWriter = Annotated[Principal, Depends(requires("write", "account"))]
+"""Somebody who may change what only people with an account have."""
+
+AdminReader = Annotated[Principal, Depends(requires("read", "admin"))]
+"""Somebody who may look at what everybody has."""
+
+Admin = Annotated[Principal, Depends(requires("write", "admin"))]
 """Somebody who may change what everybody uses."""
 
 
+def address_of(request: Request) -> str:
+    """The client's address, as far as it can be trusted."""
+    peer = request.client.host if request.client else "unknown"
+    forwarded = request.headers.get("x-forwarded-for", "")
+    return client_address(peer, forwarded, services_of(request).settings.trusted_proxies) if forwarded else peer
+
+
+def origin_of(request: Request) -> Origin:
+    """Where a request comes from."""
+    agent = request.headers.get("user-agent", "")[:MAX_USER_AGENT]
+    return Origin(address_of(request), agent, request.scope["state"]["request_id"])
+
+
+async def _origin(request: Request) -> Origin:
+    return origin_of(request)
+
+
+OriginDep = Annotated[Origin, Depends(_origin)]
+
+
+async def _admin_actor(caller: Admin, origin: OriginDep) -> Actor:
+    return Actor.of(caller, origin)
+
+
+AdminActor = Annotated[Actor, Depends(_admin_actor)]
+"""An admin, as the audit log names them."""
+
+
+async def _page(
+    limit: int = Query(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT),
+    after: str | None = Query(default=None, max_length=128),
+    before: str | None = Query(default=None, max_length=128),
+    order: Literal["asc", "desc"] = "desc",
+) -> PageRequest:
+    return PageRequest(limit, after, before, order)
+
+
+PageDep = Annotated[PageRequest, Depends(_page)]
+"""Which part of a list."""
+
+
 def credential_of(request: Request) -> str | None:
-    """The key that a request shows, or None if it shows nothing.
+    """The key or token that a request shows, or None if it shows nothing.
 
     An empty bearer token is what a sample with a blank for the token sends: nothing.
 
     Raises:
         AuthenticationFailed: The header is there, in a form that we do not know.
     """
+    return bearer_of(request) or request.headers.get("x-api-key") or cookie_of(request, ACCESS_COOKIE)
+
+
+def bearer_of(request: Request) -> str | None:
+    """What the ``Authorization`` header shows.
+
+    Raises:
+        AuthenticationFailed: The header is there, in a form that we do not know.
+    """
     header = request.headers.get("authorization")
     if header is None or not header.strip():
-        return request.headers.get("x-api-key") or None
+        return None
     scheme, _, token = header.strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise AuthenticationFailed("Send your API key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.")
-    return token.strip() or request.headers.get("x-api-key") or None
+        raise AuthenticationFailed(f"Send your API key as {SHOW}.")
+    return token.strip() or None
+
+
+def cookie_of(request: Request, name: str) -> str | None:
+    """What a cookie shows, if the page that sends it is our own.
+
+    Browsers send cookies for whoever makes them; ours are not for the scripts and forms of other sites, in whatever way
+    a browser reads ``SameSite``.
+    """
+    if "cookie" not in request.headers or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return None
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        return None
+    return request.cookies.get(name) or None
 
 
 async def json_body(request: Request) -> dict[str, Any]:

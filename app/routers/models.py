@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Query
 
-from app.routers.dependencies import ServicesDep
+from app.routers.dependencies import PUBLIC, ServicesDep
 from app.services.catalog import CatalogEntry
 
-router = APIRouter(tags=["Models"])
+router = APIRouter(tags=["Models"], dependencies=[PUBLIC])
 
 
 @router.get("/models")

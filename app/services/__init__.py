@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.domain.secrets import derived
+from app.services.access_tokens import AccessTokens
+from app.services.accounts import Accounts
+from app.services.api_keys import KeyService
+from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.model_admin import FixedModels, ModelAdmin
+from app.services.sessions import SessionService
 from app.settings import Settings
-from app.storage.credentials import Credentials
 from app.storage.database import Database
+from app.storage.stores import Stores
 
 __all__ = ["Services", "build_services"]
 
@@ -24,9 +30,20 @@ class Services:
     backend: ModelBackend
     models: ModelAdmin
     database: Database
-    credentials: Credentials
+    stores: Stores
     authenticator: Authenticator
+    tokens: AccessTokens
+    sessions: SessionService
+    accounts: Accounts
+    keys: KeyService
+    audit: Audit
     request_extras: frozenset[str]
+
+    async def close(self) -> None:
+        """Finish what nobody waited for, and close the database."""
+        await self.authenticator.close()
+        await self.audit.close()
+        self.database.close()
 
 
 def build_services(
@@ -42,7 +59,7 @@ def build_services(
         models: Changes which models there are; None where nobody can.
 
     Raises:
-        SettingsError: ``secret_key`` is missing or ``mongodb_uri`` is not a connection string.
+        SettingsError: A secret is missing or ``mongodb_uri`` is not a connection string.
     """
     database = Database(
         mongodb_uri,
@@ -50,19 +67,62 @@ def build_services(
         timeout_s=settings.mongodb_timeout_s,
         pool_size=settings.mongodb_pool_size,
     )
-    credentials = Credentials(database)
+    stores = Stores.of(database)
+    identity = _Identity.of(settings, stores)
     return Services(
         settings=settings,
         catalog=catalog,
         backend=backend,
         models=models or FixedModels(),
         database=database,
-        credentials=credentials,
-        authenticator=Authenticator(
-            credentials,
-            secret=settings.secret(),
-            cache_s=settings.principal_cache_s,
-            anonymous_inference=settings.admits_anonymous,
-        ),
+        stores=stores,
+        authenticator=identity.authenticator,
+        tokens=identity.tokens,
+        sessions=identity.sessions,
+        accounts=identity.accounts,
+        keys=identity.keys,
+        audit=identity.audit,
         request_extras=frozenset(settings.request_extras),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """The services that say who is calling."""
+
+    authenticator: Authenticator
+    tokens: AccessTokens
+    sessions: SessionService
+    accounts: Accounts
+    keys: KeyService
+    audit: Audit
+
+    @classmethod
+    def of(cls, settings: Settings, stores: Stores) -> _Identity:
+        secret = settings.secret()
+        audit = Audit(stores.audit_log)
+        tokens = AccessTokens(
+            settings.token_keys(),
+            algorithm=settings.jwt_algorithm,
+            issuer=settings.token_issuer,
+            ttl_s=settings.access_token_ttl_s,
+        )
+        authenticator = Authenticator(
+            stores,
+            tokens,
+            secret=secret,
+            cache_s=settings.principal_cache_s,
+            anonymous_inference=settings.admits_anonymous,
+        )
+        sessions = SessionService(
+            stores,
+            tokens,
+            audit,
+            authenticator,
+            refresh_ttl_s=settings.refresh_token_ttl_s,
+            session_ttl_s=settings.session_ttl_s,
+            key=derived(secret, "refresh tokens"),
+        )
+        accounts = Accounts(stores, sessions, audit, authenticator, guests=settings.admits_guests)
+        keys = KeyService(stores, audit, authenticator, secret=secret)
+        return cls(authenticator, tokens, sessions, accounts, keys, audit)

@@ -1,106 +1,206 @@
 """Who is calling: credentials in, Principal out.
 
-A checked key is an immutable snapshot kept for at most ``cache_s`` seconds; that is the bound on how long a revoked
-key still works. A warm key costs no database call; callers that miss at once share one look-up; keys that do not exist
-are remembered for as long, so that a flood of them costs one call each at the most.
+A checked credential is an immutable snapshot kept for at most ``cache_s`` seconds; that is the bound on how long a
+revoked one still works. A warm one costs no database call; callers that miss at once share one look-up. What we never
+gave out is told by its seal or signature, without a look-up; what we gave out and does not count any more is remembered
+for as long as what does, so that a flood of either leaves the database alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
-from app.domain.api_key import ApiKey
-from app.domain.principal import Principal
-from app.errors import AuthenticationFailed
-from app.storage.credentials import Credentials, StoredKey
+from app.domain.api_key import PREFIX, ApiKey
+from app.domain.principal import EVERYTHING, USE, Principal
+from app.errors import AuthenticationFailed, DatabaseUnavailable
+from app.services.access_tokens import AccessTokens, Claims
+from app.storage.api_keys import LAST_USED_EVERY_MS, OwnedKey
+from app.storage.stores import Stores
 
 CACHE_ENTRIES = 10_000
 MAX_CREDENTIAL_CHARS = 8192
+SHOW = "'Authorization: Bearer <key>' or 'X-API-Key: <key>'"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a look-up found out: who it is, or what they are told.
+
+    Attributes:
+        refusal: Message and code, where ``principal`` is None.
+        expires_at: When the credential ends, in epoch seconds.
+    """
+
+    principal: Principal | None
+    refusal: tuple[str, str] = ("", "")
+    expires_at: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    key: StoredKey | None
+    known: Known
     until: float
+
+
+WRONG_KEY = Known(None, ("This API key is not valid: mistyped, revoked, or expired. Check it.", "invalid_api_key"))
+OVER = Known(None, ("This session is over. Sign in again.", "session_ended"))
+EXPIRED = ("This access token has expired. Get a new one at POST /v1/auth/refresh.", "token_expired")
 
 
 class Authenticator:
     """Checks what a request shows.
 
     Args:
-        credentials: Where keys are stored.
-        secret: Keys the digests.
-        cache_s: How long a checked key is trusted, in seconds.
+        secret: Keys the digests of API keys.
+        cache_s: How long a checked credential is trusted, in seconds.
         anonymous_inference: Whether callers without credentials are let in, as anonymous.
         clock: Monotonic seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired in one place
         self,
-        credentials: Credentials,
+        stores: Stores,
+        tokens: AccessTokens,
         *,
         secret: bytes,
         cache_s: float,
         anonymous_inference: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._credentials = credentials
+        self._keys = stores.keys
+        self._users = stores.users
+        self._sessions = stores.sessions
+        self._tokens = tokens
         self._secret = secret
         self._cache_s = cache_s
         self._anonymous_inference = anonymous_inference
         self._clock = clock
-        self._snapshots: OrderedDict[str, _Snapshot] = OrderedDict()
-        self._lookups: dict[str, asyncio.Task[StoredKey | None]] = {}
+        self._snapshots: OrderedDict[bytes, _Snapshot] = OrderedDict()
+        self._lookups: dict[bytes, asyncio.Task[Known]] = {}
+        self._touches: set[asyncio.Task[None]] = set()
 
-    async def principal(self, credential: str | None, address: str) -> Principal:
-        """Who shows this credential (None: nobody did), from this address.
+    def anonymous(self, address: str) -> Principal:
+        """Who shows nothing, from this address.
 
         Raises:
-            AuthenticationFailed: The credential is wrong, or missing where one is needed.
+            AuthenticationFailed: Credentials are needed here.
+        """
+        if self._anonymous_inference:
+            return Principal.anonymous(address)
+        raise AuthenticationFailed(f"No credentials. Send your API key as {SHOW}.", code="missing_credentials")
+
+    async def principal(self, credential: str) -> Principal:
+        """Who shows this credential.
+
+        Raises:
+            AuthenticationFailed: It is wrong, or counts no more.
             DatabaseUnavailable: It could not be checked: unknown is not wrong.
         """
-        if credential is None:
-            if self._anonymous_inference:
-                return Principal.anonymous(address)
-            raise AuthenticationFailed(
-                "No credentials. Send your API key as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'.",
-                code="missing_credentials",
-            )
-        key = ApiKey.parse(credential) if len(credential) <= MAX_CREDENTIAL_CHARS else None
-        stored = await self._lookup(key.digest(self._secret)) if key else None
-        if stored is None or not stored.valid(time.time() * 1000):
-            raise AuthenticationFailed("This API key is not valid: mistyped, revoked, or expired. Check it.")
-        return stored.principal
-
-    def forget(self) -> None:
-        """Trust nothing that was read before: keys came to be that may have been looked for in vain."""
-        # What a look-up under way finds goes to the dict that it began with.
-        self._snapshots = OrderedDict()
-
-    async def _lookup(self, digest: str) -> StoredKey | None:
-        snapshot = self._snapshots.get(digest)
+        # By a digest, so that no credential lies around in memory.
+        mark = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
+        snapshot = self._snapshots.get(mark)
         if snapshot is not None and self._clock() < snapshot.until:
-            self._snapshots.move_to_end(digest)
-            return snapshot.key
-        task = self._lookups.get(digest)
+            self._snapshots.move_to_end(mark)
+            known = snapshot.known
+        else:
+            known = await self._look_up(mark, credential)
+        if known.principal is None:
+            raise AuthenticationFailed(known.refusal[0], code=known.refusal[1])
+        if time.time() >= known.expires_at:
+            message, code = WRONG_KEY.refusal if known.principal.key_id else EXPIRED
+            raise AuthenticationFailed(message, code=code)
+        return known.principal
+
+    def forget(self, subject: str | None = None) -> None:
+        """Trust nothing that was read before of one user, or of anybody: what is stored has changed in this process."""
+        kept = self._snapshots.items() if subject is not None else ()
+        # What a look-up under way finds goes to the dict that it began with, and is shared with nobody new.
+        self._snapshots = OrderedDict((mark, found) for mark, found in kept if not _is_of(found, subject))
+        self._lookups = {}
+
+    async def close(self) -> None:
+        """Wait for what is on its way to the database."""
+        await asyncio.gather(*self._touches, return_exceptions=True)
+
+    async def _look_up(self, mark: bytes, credential: str) -> Known:
+        task = self._lookups.get(mark)
         if task is None:
-            task = self._lookups[digest] = asyncio.create_task(self._find(digest))
+            task = self._lookups[mark] = asyncio.create_task(self._remember(mark, self._finder(credential)))
         # A caller that leaves must not take the look-up of the others with it.
         return await asyncio.shield(task)
 
-    async def _find(self, digest: str) -> StoredKey | None:
+    def _finder(self, credential: str) -> Coroutine[Any, Any, Known]:
+        """The look-up for a credential that may be ours.
+
+        Raises:
+            AuthenticationFailed: It was never given out by us.
+        """
+        if credential.count(".") == 2 and not credential.startswith(PREFIX):
+            return self._by_token(self._tokens.check(credential))
+        key = ApiKey.parse(credential) if len(credential) <= MAX_CREDENTIAL_CHARS else None
+        if key is None or not key.is_sealed(self._secret):
+            raise AuthenticationFailed(WRONG_KEY.refusal[0], code=WRONG_KEY.refusal[1])
+        return self._by_key(key.digest(self._secret))
+
+    async def _remember(self, mark: bytes, find: Coroutine[Any, Any, Known]) -> Known:
         # The trust runs from before the read: a revocation during it is seen no later than cache_s after it.
-        snapshots, until = self._snapshots, self._clock() + self._cache_s
+        snapshots, lookups, until = self._snapshots, self._lookups, self._clock() + self._cache_s
         try:
-            key = await self._credentials.find(digest)
+            known = await find
         finally:
-            del self._lookups[digest]
-        snapshots[digest] = _Snapshot(key, until)
-        snapshots.move_to_end(digest)
+            del lookups[mark]
+        snapshots[mark] = _Snapshot(known, until)
+        snapshots.move_to_end(mark)
         if len(snapshots) > CACHE_ENTRIES:
             snapshots.popitem(last=False)
-        return key
+        return known
+
+    async def _by_key(self, digest: str) -> Known:
+        found = await self._keys.find(digest)
+        now_ms = time.time() * 1000
+        if found is None or found.owner.status != "active" or not found.key.valid(now_ms):
+            return WRONG_KEY
+        self._note_use(found, now_ms)
+        expires_at_ms = found.key.expires_at_ms
+        expires_at = float("inf") if expires_at_ms is None else expires_at_ms / 1000
+        return Known(found.key.principal(found.owner.role), expires_at=expires_at)
+
+    async def _by_token(self, claims: Claims) -> Known:
+        session = await self._sessions.get(claims.session_id)
+        if session is None or session.owner != claims.subject or not session.valid(time.time() * 1000):
+            return OVER
+        user = await self._users.get(claims.subject)
+        if user is None or user.status != "active":
+            return OVER
+        principal = Principal(
+            kind="guest" if user.is_guest else "user",
+            subject=user.id,
+            role=user.role,
+            scopes=EVERYTHING if user.role == "admin" else USE,
+            session_id=session.id,
+        )
+        return Known(principal, expires_at=claims.expires_at)
+
+    def _note_use(self, found: OwnedKey, now_ms: float) -> None:
+        """Have it written down that a key is used: nobody waits for that."""
+        last = found.key.last_used_at_ms
+        if last is None or now_ms - last >= LAST_USED_EVERY_MS:
+            task = asyncio.create_task(self._touch(found.key.id))
+            self._touches.add(task)
+            task.add_done_callback(self._touches.discard)
+
+    async def _touch(self, key_id: str) -> None:
+        with contextlib.suppress(DatabaseUnavailable):
+            await self._keys.touch(key_id)
+
+
+def _is_of(snapshot: _Snapshot, subject: str | None) -> bool:
+    principal = snapshot.known.principal
+    return principal is not None and principal.subject == subject

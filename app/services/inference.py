@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from app.domain.model_spec import Capability, ModelSpec, RequestLimits
-from app.errors import InvalidRequest
+from app.domain.principal import Principal
+from app.errors import InvalidRequest, PermissionDenied
 from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.backend import EngineRequest, EngineResponse
@@ -31,11 +32,12 @@ class Route:
     capability: Capability | None
 
 
-def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[str, Any]) -> Relay:
+def infer(services: Services, caller: Principal, route: Route, parsed: ParsedRequest, state: dict[str, Any]) -> Relay:
     """Turn a checked request into a response that runs it.
 
     Args:
         services: This process's.
+        caller: Who asks.
         route: Where it goes.
         parsed: What the caller asked for.
         state: The request's state; gets ``model`` for the log line.
@@ -44,9 +46,11 @@ def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[s
         ModelNotFound: No model has this name.
         InvalidRequest: The model cannot do it, or not with so many tokens.
         ModelFailed: The model could not be started.
+        PermissionDenied: The caller's key is for other models.
     """
     entry = services.catalog.current().able(parsed.model, route.capability)
     state["model"] = entry.spec.id
+    check_allowed(caller, entry.spec)
     check_available(entry)
     check_output_cap(entry, parsed.payload)
     request = EngineRequest(
@@ -65,6 +69,20 @@ def infer(services: Services, route: Route, parsed: ParsedRequest, state: dict[s
         keepalive_s=services.settings.stream_keepalive_s,
         error_event="error" if route.path == "/v1/messages" else None,
     )
+
+
+def check_allowed(caller: Principal, spec: ModelSpec) -> None:
+    """Refuse models that the caller's key is not for; it names those it is for by id or alias.
+
+    Raises:
+        PermissionDenied: This is none of them.
+    """
+    if caller.models is not None and caller.models.isdisjoint((spec.id, *spec.aliases)):
+        raise PermissionDenied(
+            f"This API key may not use the model {spec.id!r}. It is for {', '.join(sorted(caller.models))[:512]}.",
+            param="model",
+            code="model_not_allowed",
+        )
 
 
 def _body_for(route: Route, spec: ModelSpec, payload: Mapping[str, Any]) -> bytes:

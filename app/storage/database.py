@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
@@ -13,6 +13,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 from app.errors import DatabaseUnavailable
 from app.settings import SettingsError
 
+T = TypeVar("T")
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
 
@@ -80,3 +81,8 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
+
+
+def built(build: Callable[[Document], T], document: Document | None) -> T | None:
+    """What a document stands for, if there is one."""
+    return None if document is None else build(document)

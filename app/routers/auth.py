@@ -1,0 +1,101 @@
+"""Going on with a session, ending it, and coming in as a guest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from app.domain.audit_event import Actor
+from app.domain.refresh_token import PREFIX
+from app.errors import AuthenticationFailed, InvalidRequest
+from app.openapi import request_body
+from app.routers.cookies import forget_tokens, keep_tokens
+from app.routers.dependencies import (
+    PUBLIC,
+    REFRESH_COOKIE,
+    OriginDep,
+    ServicesDep,
+    bearer_of,
+    cookie_of,
+    credential_of,
+    json_body,
+)
+from app.schemas.identity import LogoutRequest, RefreshRequest, parse
+
+BODIES = (RefreshRequest, LogoutRequest)
+"""What the endpoints below take, for the API's description."""
+
+router = APIRouter(tags=["Identity"], dependencies=[PUBLIC])
+keys = APIRouter(tags=["Identity"], dependencies=[PUBLIC])
+
+
+@router.post("/auth/refresh", openapi_extra=request_body(RefreshRequest, required=False))
+@router.post("/auth/refresh-token", include_in_schema=False)
+@router.get("/auth/refresh-token", include_in_schema=False)
+async def refresh(request: Request, response: Response, services: ServicesDep, origin: OriginDep) -> dict[str, Any]:
+    """Get a new pair of tokens for a refresh token: as Bearer, in the body, or in the cookie of a sign-in.
+
+    A refresh token is for one use; showing a used one again ends the session.
+    """
+    token = bearer_of(request) or await _token_in_body(request) or cookie_of(request, REFRESH_COOKIE)
+    if token is None:
+        raise AuthenticationFailed(
+            "No refresh token. Send it as 'Authorization: Bearer <refresh token>' or as `refresh_token`.",
+            code="missing_credentials",
+        )
+    pair = await services.sessions.refresh(token, origin)
+    keep_tokens(response, pair, services.settings)
+    return pair.to_dict()
+
+
+@router.post("/auth/guest-login")
+async def log_in_as_guest(response: Response, services: ServicesDep, origin: OriginDep) -> dict[str, Any]:
+    """Come in without an account. Who signs in later with these tokens keeps what is theirs."""
+    pair = await services.accounts.add_guest(origin)
+    keep_tokens(response, pair, services.settings)
+    return pair.to_dict()
+
+
+@router.post("/auth/logout", openapi_extra=request_body(LogoutRequest, required=False))
+async def log_out(request: Request, response: Response, services: ServicesDep, origin: OriginDep) -> dict[str, Any]:
+    """End the session that a token belongs to; with `all` and an access token, every session of its user."""
+    body = parse(LogoutRequest, await _body(request))
+    forget_tokens(response, services.settings)
+    credential = credential_of(request)
+    token = body.refresh_token or (cookie_of(request, REFRESH_COOKIE) if credential is None else None)
+    if token is None and credential is not None and credential.startswith(PREFIX):
+        token = credential
+    if token is not None and not body.all:
+        return _ended(await services.sessions.end_by(token, origin))
+    if credential is None or token is not None:
+        raise AuthenticationFailed("Send the access token of the session that is to end.", code="missing_credentials")
+    caller = await services.authenticator.principal(credential)
+    if caller.session_id is None:
+        raise InvalidRequest("An API key has no session. To end the key itself, DELETE /v1/user/api-keys/{id}.")
+    actor = Actor.of(caller, origin)
+    if body.all:
+        await services.accounts.sign_out_everywhere(caller.subject, actor)
+    else:
+        await services.sessions.end(caller.session_id, actor)
+    return _ended(caller.session_id)
+
+
+@keys.get("/.well-known/jwks.json")
+async def show_keys(services: ServicesDep) -> dict[str, Any]:
+    """The public keys that access tokens can be checked by; none while they are signed with a shared secret."""
+    return services.tokens.jwks()
+
+
+def _ended(session_id: str) -> dict[str, Any]:
+    return {"id": session_id, "object": "session.deleted", "deleted": True}
+
+
+async def _token_in_body(request: Request) -> str | None:
+    body = await _body(request)
+    return parse(RefreshRequest, body).refresh_token if body else None
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    # These endpoints can be called with nothing at all.
+    return await json_body(request) if request.method == "POST" and await request.body() else {}

@@ -1,0 +1,174 @@
+"""Bodies of what concerns keys and people. Nothing that decides who somebody is can be said in them."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+
+from app.schemas.common import Strict, example
+from app.schemas.json_body import is_array, is_object
+from app.schemas.problem import refusal, shown, wrong
+
+MAX_MODELS = 100
+MAX_EXPIRY_S = 253_402_300_799
+"""The end of the year 9999."""
+
+
+def _printable(text: str) -> str:
+    text = text.strip()
+    if not text:
+        raise wrong("must not be empty")
+    # also marks that turn the direction of writing, which make one name look like another
+    if any(unicodedata.category(character)[0] == "C" for character in text):
+        raise wrong("must not hold control characters")
+    return text
+
+
+def _permissions(value: Any) -> Any:
+    if not is_array(value):
+        return value
+    if not value:
+        raise wrong("must name at least one permission: read, write, or both")
+    for index, name in enumerate(value):
+        if name not in ("read", "write", "admin"):
+            raise wrong(f"must be 'read', 'write' or 'admin', not {shown(name)}", field=index)
+    return list(dict.fromkeys(value))
+
+
+def _in_future(at: int) -> int:
+    if at <= time.time():
+        raise wrong("must be in the future, in Unix seconds")
+    return at
+
+
+def _limits(value: Any) -> Any:
+    # Told here, since a union would complain of each of its parts.
+    if value == "none" or is_object(value):
+        return value
+    raise wrong(f"must be an object of limits, or 'none' from an admin, not {shown(value)}")
+
+
+Name = Annotated[str, Field(max_length=100), AfterValidator(_printable)]
+Email = Annotated[str, Field(max_length=254, pattern=r"^[^\s@]+@[^\s@]+\.[^\s@]+$"), AfterValidator(_printable)]
+Permissions = Annotated[list[Literal["read", "write", "admin"]], BeforeValidator(_permissions)]
+Expiry = Annotated[int, Field(le=MAX_EXPIRY_S), AfterValidator(_in_future)]
+Models = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=256)]],
+    Field(min_length=1, max_length=MAX_MODELS, fail_fast=True),
+]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+
+
+class OwnLimits(Strict):
+    """What a key is held to besides what its owner is."""
+
+    requests_per_minute: Count | None = None
+    requests_per_hour: Count | None = None
+    tokens_per_minute: Count | None = None
+    concurrent_requests: Count | None = None
+    monthly_tokens: Count | None = None
+
+
+KeyLimits = Annotated[OwnLimits | Literal["none"], BeforeValidator(_limits)]
+
+
+class CreateKeyRequest(Strict):
+    """A new API key."""
+
+    model_config = example({"name": "Development Key", "permissions": ["read", "write"]})
+
+    name: Name = Field(description="What you will know it by.")
+    permissions: Permissions = Field(
+        default=["read", "write"],
+        description="`read`: look at what is yours. `write`: use models, change what is yours. `admin`: for admins.",
+    )
+    expires_at: Expiry | None = Field(default=None, description="When it ends, in Unix seconds. Left out: never.")
+    models: Models | None = Field(default=None, description="The only models it may use. Left out: all.")
+    limits: KeyLimits | None = Field(default=None, description="What it is held to besides what you are.")
+
+
+class ChangeKeyRequest(Strict):
+    """What is to change of an API key; null takes an expiry, a list of models or limits away."""
+
+    model_config = example({"name": "Notebook", "models": ["smollm2-135m-instruct"]})
+
+    name: Name | None = None
+    permissions: Permissions | None = None
+    expires_at: Expiry | None = None
+    models: Models | None = None
+    limits: KeyLimits | None = None
+
+
+class AdminCreateKeyRequest(CreateKeyRequest):
+    """A new API key for somebody."""
+
+    model_config = example({"owner": "user_123", "name": "Batch jobs", "permissions": ["write"]})
+
+    owner: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="The user whom it will stand for.")
+
+
+class AddUserRequest(Strict):
+    """Somebody, or some program, who is to have API keys without signing in."""
+
+    model_config = example({"name": "Ada", "email": "ada@example.com"})
+
+    name: Name
+    email: Email | None = None
+    role: Literal["user", "admin"] = "user"
+
+
+class ChangeUserRequest(Strict):
+    """What is to change of a user."""
+
+    model_config = example({"role": "admin"})
+
+    name: Name | None = None
+    role: Literal["user", "admin"] | None = None
+    status: Literal["active", "disabled"] | None = None
+    limits: Literal["none"] | None = Field(
+        default=None, description='"none" lifts their limits; null brings them back.'
+    )
+
+
+class ChangeProfileRequest(Strict):
+    """What people may change of themselves."""
+
+    model_config = example({"name": "Ada"})
+
+    name: Name
+
+
+class RefreshRequest(Strict):
+    """A refresh token, for clients that send it in the body."""
+
+    model_config = example({"refresh_token": "rt-manta-..."})
+
+    refresh_token: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class LogoutRequest(Strict):
+    """What is to end."""
+
+    model_config = example({"all": False})
+
+    all: bool = Field(default=False, description="End every session of yours, not this one alone.")
+    refresh_token: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+
+
+Body = TypeVar("Body", bound=Strict)
+
+
+def parse(schema: type[Body], body: Mapping[str, Any]) -> Body:
+    """The body as what it has to be.
+
+    Raises:
+        InvalidRequest: It is not; names the field.
+    """
+    try:
+        return schema.model_validate(body)
+    except ValidationError as error:
+        raise refusal(error) from None

@@ -1,0 +1,39 @@
+"""The collections that a process works with, each behind its repository."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from app.storage.api_keys import ApiKeys
+from app.storage.audit_log import AuditLog
+from app.storage.database import Database
+from app.storage.ownership import Ownership
+from app.storage.sessions import Sessions
+from app.storage.users import Users
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything that identity is kept in."""
+
+    users: Users
+    keys: ApiKeys
+    sessions: Sessions
+    audit_log: AuditLog
+    ownership: Ownership
+
+    @classmethod
+    def of(cls, database: Database) -> Self:
+        """The repositories over one database."""
+        users = Users(database)
+        return cls(users, ApiKeys(database, users), Sessions(database), AuditLog(database), Ownership(database))
+
+    async def prepare(self) -> None:
+        """Make every index.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        for store in (self.users, self.keys, self.sessions, self.audit_log):
+            await store.prepare()
