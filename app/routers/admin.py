@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
@@ -25,7 +25,7 @@ BODIES = (AddUserRequest, ChangeUserRequest, AdminCreateKeyRequest)
 router = APIRouter(tags=["Admin"])
 CHANGE_USER = request_body(ChangeUserRequest)
 CHANGE_KEY = request_body(ChangeKeyRequest)
-Filter = Query(default=None, max_length=254)
+Filter = Annotated[str | None, Query(max_length=254)]
 
 
 @router.get("/admin/users")
@@ -34,7 +34,7 @@ async def list_users(
     caller: AdminReader,
     page: PageDep,
     role: Literal["admin", "user", "guest"] | None = None,
-    email: str | None = Filter,
+    email: Filter = None,
 ) -> dict[str, Any]:
     """List users, of a role or of an e-mail address if one is given."""
     return (await services.accounts.list(page, role=role, email=email)).to_list(describe_to_admin)
@@ -78,7 +78,7 @@ async def delete_user(user_id: str, services: ServicesDep, caller: Admin, origin
 
 @router.get("/admin/api-keys")
 async def list_all_keys(
-    services: ServicesDep, caller: AdminReader, page: PageDep, owner: str | None = Filter
+    services: ServicesDep, caller: AdminReader, page: PageDep, owner: Filter = None
 ) -> dict[str, Any]:
     """List everybody's API keys, or one owner's."""
     return (await services.keys.list(page, owner=owner)).to_list(lambda key: key.to_dict())
@@ -123,9 +123,9 @@ async def read_audit_log(  # noqa: PLR0913, PLR0917 - one parameter a filter
     services: ServicesDep,
     caller: AdminReader,
     page: PageDep,
-    actor: str | None = Filter,
-    target: str | None = Filter,
-    action: str | None = Filter,
+    actor: Filter = None,
+    target: Filter = None,
+    action: Filter = None,
     since: int | None = Query(default=None, ge=0, le=10**11, description="Unix seconds."),
     until: int | None = Query(default=None, ge=0, le=10**11, description="Unix seconds."),
 ) -> dict[str, Any]:

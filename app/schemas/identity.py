@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError
 
 from app.schemas.common import Strict, example
 from app.schemas.json_body import is_array, is_object
@@ -45,11 +45,10 @@ def _in_future(at: int) -> int:
     return at
 
 
-def _limits(value: Any) -> Any:
-    # Told here, since a union would complain of each of its parts.
-    if value == "none" or is_object(value):
-        return value
-    raise wrong(f"must be an object of limits, or 'none' from an admin, not {shown(value)}")
+def _kind_of_limits(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "~string"
+    return "~object" if is_object(value) else None
 
 
 Name = Annotated[str, Field(max_length=100), AfterValidator(_printable)]
@@ -73,7 +72,10 @@ class OwnLimits(Strict):
     monthly_tokens: Count | None = None
 
 
-KeyLimits = Annotated[OwnLimits | Literal["none"], BeforeValidator(_limits)]
+KeyLimits = Annotated[
+    Annotated[OwnLimits, Tag("~object")] | Annotated[Literal["none"], Tag("~string")],
+    Discriminator(_kind_of_limits, custom_error_type="kind", custom_error_message="an object of limits, or 'none'"),
+]
 
 
 class CreateKeyRequest(Strict):

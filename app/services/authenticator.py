@@ -203,4 +203,5 @@ class Authenticator:
 
 def _is_of(snapshot: _Snapshot, subject: str | None) -> bool:
     principal = snapshot.known.principal
-    return principal is not None and principal.subject == subject
+    # Whose a refused credential was is not kept: it may be theirs, and count again.
+    return principal is None or principal.subject == subject

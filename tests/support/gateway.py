@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,19 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.domain.api_key import ApiKey
+from app.domain.key_record import KeyRecord
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import ModelState
-from app.domain.principal import Scope
+from app.domain.principal import Role, Scope
+from app.domain.user import ADMIN_ID, User, new_user_id
 from app.main import create_app
 from app.services import Services, build_services
 from app.services.backend import EngineRequest, EngineResponse, ModelBackend
+from app.services.bootstrap import with_secrets
 from app.services.catalog import Catalog, CatalogEntry, StaticCatalog
 from app.services.inprocess import InProcessBackend
 from app.settings import Settings
+from app.storage.users import now_ms
 from deployments.engines.scripted import ScriptedEngine
 from tests.support.model_admin import ChangingModels
 from tests.support.mongo import MongoServer
@@ -108,17 +113,27 @@ class Gateway:
         return await new_key(self.services, *scopes, **changes)
 
 
-async def new_key(services: Services, *scopes: Scope, **changes: Any) -> str:
-    """Store a key, its document changed as told."""
-    key = ApiKey.mint()
-    credentials = services.credentials
-    await credentials.ensure_user("user_admin", name="Admin", role="admin")
-    digest = key.digest(services.settings.secret())
-    await credentials.ensure_key(key, digest, owner="user_admin", name="test", scopes=list(scopes or ("read", "write")))
+async def new_key(services: Services, *scopes: Scope, owner: str = ADMIN_ID, **changes: Any) -> str:
+    """Store a key, the admin's unless somebody else is named, its document changed as told."""
+    secret = services.settings.secret()
+    key = ApiKey.mint(secret)
+    if owner == ADMIN_ID:
+        await services.stores.users.ensure(ADMIN_ID, name="Admin", role="admin")
+    record = KeyRecord(
+        f"key_{key.id}", owner, "test", key.redacted, scopes or ("read", "write", "admin"), created_at_ms=now_ms()
+    )
+    await services.stores.keys.insert(record, key.digest(secret))
     if changes:
         keys = services.database.collection("api_keys")
-        await keys.update_one({"_id": f"key_{key.id}"}, {"$set": changes})
+        await keys.update_one({"_id": record.id}, {"$set": changes})
     return key.value
+
+
+async def new_user(services: Services, role: Role = "user", **fields: Any) -> User:
+    """Store a user."""
+    user = User(new_user_id(), role, fields.pop("name", "Somebody"), now_ms(), **fields)
+    await services.stores.users.insert(user)
+    return user
 
 
 class _Server(uvicorn.Server):
@@ -168,13 +183,13 @@ async def running_gateway(
         **settings,
     }
     services = build_services(
-        Settings.load(**values),
+        with_secrets(Settings.load(**values)),
         mongodb_uri,
         models or StaticCatalog(Catalog.of(entries)),
         backend,
         models,
     )
-    await services.credentials.prepare()
+    await services.stores.prepare()
     key = await new_key(services)
     app = create_app(services)
     bearer = {"authorization": f"Bearer {key}"}
@@ -184,11 +199,14 @@ async def running_gateway(
             httpx.AsyncClient(base_url=url, headers=bearer, timeout=60) as client,
             httpx.AsyncClient(base_url=url, timeout=60) as anonymous,
         ):
+            # Tests share them: what one was given must not speak for the next.
+            for each in (client, anonymous):
+                each.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
             yield Gateway(app, services, backend, engines, key, url, client, anonymous)
     finally:
         for engine in engines.values():
             await engine.stop()
-        services.database.close()
+        await services.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.storage.credentials import Credentials
 from app.storage.database import Database
+from app.storage.stores import Stores
 from tests.support.ports import bound_socket, free_port
 
 START_TIMEOUT_S = 60.0
@@ -103,11 +103,11 @@ async def database(mongodb: MongoServer, database_name: str) -> AsyncIterator[Da
 
 
 @pytest_asyncio.fixture
-async def credentials(database: Database) -> Credentials:
-    """The repository of keys in an empty database, its indexes made."""
-    repository = Credentials(database)
-    await repository.prepare()
-    return repository
+async def stores(database: Database) -> Stores:
+    """The repositories over an empty database, their indexes made."""
+    made = Stores.of(database)
+    await made.prepare()
+    return made
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.support.gateway import CHAT, STANDARD_MODELS, Gateway, GatewayFactory
+from tests.support.gateway import CHAT, STANDARD_MODELS, Gateway, GatewayFactory, new_user
 from tests.support.model_admin import ChangingModels
 
 SPEC = {"id": "org/new", "engine": "scripted", "aliases": ["nick"], "engine_args": {"default_tokens": 3}}
@@ -114,8 +114,8 @@ async def test_only_admins_change_models(changing: Gateway, method: str, path: s
     assert refusal(anonymous) == (401, "missing_credentials", None)
     reader = {"authorization": f"Bearer {await changing.new_key('read')}"}
     assert (await changing.anonymous.request(method, path, json=body, headers=reader)).status_code == 403
-    await changing.services.credentials.ensure_user("user_other", name="Other", role="user")
-    other = {"authorization": f"Bearer {await changing.new_key(owner='user_other')}"}
+    somebody = await new_user(changing.services)
+    other = {"authorization": f"Bearer {await changing.new_key(owner=somebody.id)}"}
     assert (await changing.anonymous.request(method, path, json=body, headers=other)).status_code == 403
 
 

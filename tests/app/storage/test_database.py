@@ -8,8 +8,8 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 
 from app.errors import DatabaseUnavailable
 from app.settings import SettingsError
-from app.storage.credentials import Credentials
 from app.storage.database import Database
+from app.storage.stores import Stores
 from tests.support.mongo import MongoServer, black_hole
 from tests.support.ports import free_port
 
@@ -38,16 +38,16 @@ async def test_a_database_that_never_answers_is_given_up_within_the_deadline():
         database = open_database(port)
         async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(DatabaseUnavailable):
-                await Credentials(database).find("digest")
+                await Stores.of(database).keys.find("digest")
         database.close()
 
 
 async def test_many_operations_on_a_database_that_never_answers_do_not_wait_for_each_other():
     async with black_hole() as port:
         database = open_database(port)
-        credentials = Credentials(database)
+        keys = Stores.of(database).keys
         started = time.monotonic()
-        outcomes = await asyncio.gather(*(credentials.find(str(n)) for n in range(200)), return_exceptions=True)
+        outcomes = await asyncio.gather(*(keys.find(str(n)) for n in range(200)), return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
         assert time.monotonic() - started < PATIENCE_S / 2
         database.close()
