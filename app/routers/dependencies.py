@@ -139,7 +139,8 @@ Admin = Annotated[Principal, Depends(requires("write", "admin"))]
 def address_of(request: Request) -> str:
     """The client's address, as far as it can be trusted."""
     peer = request.client.host if request.client else "unknown"
-    forwarded = request.headers.get("x-forwarded-for", "")
+    # All of them: some proxies add a line of their own below the one that the client made up.
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     return client_address(peer, forwarded, services_of(request).settings.trusted_proxies) if forwarded else peer
 
 
