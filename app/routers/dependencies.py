@@ -210,12 +210,17 @@ def cookie_of(request: Request, name: str) -> str | None:
     Browsers send cookies for whoever makes them; ours are not for the scripts and forms of other sites, in whatever way
     a browser reads ``SameSite``.
     """
-    if "cookie" not in request.headers or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return None
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+    if "cookie" not in request.headers or not is_from_own_page(request):
         return None
     return request.cookies.get(name) or None
+
+
+def is_from_own_page(request: Request) -> bool:
+    """Whether no other site had a browser send this; programs that are no browsers say nothing of it."""
+    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
 async def json_body(request: Request) -> dict[str, Any]:
