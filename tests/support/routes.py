@@ -75,14 +75,15 @@ def others(app: FastAPI) -> Sequence[BaseRoute]:
 
 
 def table(app: FastAPI, prefix: str) -> list[Entry]:
-    """Every method of every endpoint below a prefix, each once."""
+    """Every method of every endpoint below a prefix, each once; what ``undeclared`` names is left out."""
     entries: dict[tuple[str, str], Entry] = {}
     for route in app.routes:
-        if isinstance(route, APIRoute) and route.path.startswith(prefix):
-            (call,) = declared(route)
-            for method in sorted(route.methods):
-                # The first is the one that answers.
-                entries.setdefault((method, route.path), Entry(method, route.path, REQUIREMENTS.get(call)))
+        if not isinstance(route, APIRoute) or not route.path.startswith(prefix) or len(declared(route)) != 1:
+            continue
+        (call,) = declared(route)
+        for method in sorted(route.methods):
+            # The first is the one that answers.
+            entries.setdefault((method, route.path), Entry(method, route.path, REQUIREMENTS.get(call)))
     return list(entries.values())
 
 
