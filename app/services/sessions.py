@@ -141,8 +141,9 @@ class SessionService:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        await self._sessions.end(session_id, "logout")
-        await self._audit.record("logout.succeeded", actor, session_id)
+        # Once: else whoever kept a token of a session that is over could fill the log with it.
+        if await self._sessions.end(session_id, "logout"):
+            await self._audit.record("logout.succeeded", actor, session_id)
         self._authenticator.forget(actor.subject)
 
     async def end_by(self, credential: str, origin: Origin) -> str:

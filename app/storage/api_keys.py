@@ -54,17 +54,19 @@ class ApiKeys:
             await self._keys.create_index(newest, name="created")
 
     async def find(self, digest: str) -> OwnedKey | None:
-        """Whom the key with this digest stands for: the look-up behind the door.
+        """Whom the key with this digest stands for, if it opens anything: the look-up behind the door.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
             document = await self._keys.find_one({"digest": {"$eq": digest}})
-        if document is None:
+        key = built(_record, document)
+        # Whose a key was that opens nothing is no longer of interest.
+        if key is None or not key.valid(now_ms()):
             return None
-        owner = await self._users.get(document["owner"])
-        return owner and OwnedKey(_record(document), owner)
+        owner = await self._users.get(key.owner)
+        return owner and OwnedKey(key, owner)
 
     async def touch(self, key_id: str) -> None:
         """Note that the key was used, once a minute at the most.

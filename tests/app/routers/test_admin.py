@@ -154,6 +154,23 @@ async def test_refusals_are_in_the_log_with_their_reason(gateway: Gateway):
     assert "admin" in event["detail"]["reason"]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["203.0.113.9"],
+        ["198.51.100.1, 203.0.113.9"],
+        # some proxies add a line of their own to the client's
+        ["198.51.100.1", "203.0.113.9"],
+        ["198.51.100.1", "203.0.113.9, 127.0.0.1"],
+    ],
+)
+async def test_the_address_in_the_log_is_what_the_last_proxy_saw(gateway: Gateway, lines: list[str]):
+    headers = [("authorization", f"Bearer {gateway.key}"), *(("x-forwarded-for", line) for line in lines)]
+    user = (await gateway.anonymous.post("/v1/admin/users", json={"name": "x"}, headers=headers)).json()
+    (event,) = await audit(gateway, target=user["id"])
+    assert event["origin"]["address"] == "203.0.113.9"
+
+
 async def test_the_log_goes_by_time(gateway: Gateway):
     user = (await gateway.client.post("/v1/admin/users", json={"name": "Late"})).json()
     (event,) = await audit(gateway, target=user["id"])
