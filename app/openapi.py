@@ -29,7 +29,7 @@ ERROR_SCHEMA = {
         }
     },
 }
-TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Identity", "Admin", "Operations")
+TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Identity", "Admin", "Organization", "Operations")
 """The groups of the reference, in the order it shows them."""
 
 SECURITY_SCHEMES = {
