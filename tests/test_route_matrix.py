@@ -95,8 +95,8 @@ async def stage(mongodb: MongoServer, tmp_path_factory: pytest.TempPathFactory) 
 def is_let_in(caller: Caller, requirement: Requirement) -> bool:
     """Whether somebody whose credential is good may do what asks for this."""
     who = {
-        "anyone": {"anonymous", "guest", "key", "session", "admin key", "admin session"},
-        "identified": {"guest", "key", "session", "admin key", "admin session"},
+        "anyone": {"anonymous", "guest", "guest key", "key", "session", "admin key", "admin session"},
+        "identified": {"guest", "guest key", "key", "session", "admin key", "admin session"},
         "signed_in": {"guest", "session", "admin session"},
         "account": {"key", "session", "admin key", "admin session"},
         "admin": {"admin key", "admin session"},

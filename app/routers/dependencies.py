@@ -120,7 +120,8 @@ def _is_let_in(caller: Principal, who: Who) -> bool:
     if who == "signed_in":
         return caller.kind in ("user", "guest")
     if who == "account":
-        return caller.kind in ("user", "api_key")
+        # An admin may have made a guest a key.
+        return caller.kind in ("user", "api_key") and caller.role != "guest"
     return who == "anyone" or caller.kind != "anonymous"
 
 

@@ -185,6 +185,7 @@ class SessionService:
     async def _end_reused(self, session: Session, origin: Origin) -> None:
         if await self._sessions.end(session.id, "refresh token reused"):
             actor = Actor(session.owner, session.id, origin)
+            self._authenticator.forget(session.owner)
             self._audit.refuse("session.reuse_detected", actor, session.id, reason="a used refresh token was shown")
 
     def _parse(self, credential: str) -> RefreshToken:

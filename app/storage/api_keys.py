@@ -90,10 +90,7 @@ class ApiKeys:
             await self._keys.insert_one(_document(key, digest))
 
     async def ensure(self, key: KeyRecord, digest: str) -> None:
-        """Store the key if it is not stored: one that was revoked stays revoked.
-
-        One that is stored gets the digest, which is another one after a change of the installation's secret, and the
-        scopes.
+        """Store the key if it is not stored: one that was revoked stays revoked, and one that was narrowed narrow.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -101,8 +98,6 @@ class ApiKeys:
         async with self._database.operation():
             with contextlib.suppress(DuplicateKeyError):
                 await self._keys.insert_one(_document(key, digest))
-            changes = {"digest": digest, "scopes": list(key.scopes)}
-            await self._keys.update_one({"_id": {"$eq": key.id}}, {"$set": changes})
 
     async def list(self, page: PageRequest, **where: str | None) -> Page[KeyRecord]:
         """Keys of an ``owner``, of a ``project``, of those with one of the ``scopes``, or all.

@@ -12,7 +12,7 @@ from app.services.access_tokens import AccessTokens
 from tests.support.gateway import EMBEDDER, Gateway, new_user
 from tests.support.people import bearer, key_of, signed_in
 
-Standing = Literal["anonymous", "guest", "key", "session", "admin key", "admin session"]
+Standing = Literal["anonymous", "guest", "guest key", "key", "session", "admin key", "admin session"]
 USE: frozenset[Scope] = frozenset(("read", "write"))
 EVERYTHING: frozenset[Scope] = frozenset(("read", "write", "admin"))
 
@@ -51,6 +51,7 @@ async def sessions(gateway: Gateway) -> list[Caller]:
 async def keys(gateway: Gateway) -> list[Caller]:
     """Holders of keys that open something."""
     user, admin = await new_user(gateway.services), await new_user(gateway.services, "admin")
+    guest = await new_user(gateway.services, "guest")
     made_for_more = await key_of(gateway, user, "read", "write", "admin")
     return [
         Caller("a key", await key_of(gateway, user), "key"),
@@ -58,6 +59,7 @@ async def keys(gateway: Gateway) -> list[Caller]:
         Caller("a write key", await key_of(gateway, user, "write"), "key", frozenset(("write",))),
         Caller("a key as X-API-Key", _as_api_key(await key_of(gateway, user)), "key"),
         Caller("a key for other models", await key_of(gateway, user, models=[EMBEDDER]), "key", restricted=True),
+        Caller("a guest's key", await key_of(gateway, guest), "guest key"),
         Caller("a user's key with the admin's permission", made_for_more, "key", EVERYTHING),
         Caller("an admin's key without the permission", await key_of(gateway, admin), "key"),
         Caller("an admin key", await key_of(gateway, admin, *EVERYTHING), "admin key", EVERYTHING),

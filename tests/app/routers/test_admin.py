@@ -98,6 +98,13 @@ async def test_admins_do_not_take_their_own_power(gateway: Gateway):
         assert (await client.patch(path, json={"name": "Still here"})).status_code == 200
 
 
+async def test_the_first_admin_is_not_deleted_since_the_next_start_would_bring_them_back(gateway: Gateway):
+    _, client = await client_of(gateway, "admin")
+    async with client:
+        assert_error(await client.delete(f"/v1/admin/users/{ADMIN_ID}"), 409, "first_admin")
+    assert (await gateway.client.get("/v1/auth/me")).json()["id"] == ADMIN_ID
+
+
 async def test_a_guest_is_not_promoted(gateway: Gateway):
     guest = await new_user(gateway.services, "guest")
     assert_error(await gateway.client.patch(f"/v1/admin/users/{guest.id}", json={"role": "admin"}), 409, "guest")

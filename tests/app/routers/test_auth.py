@@ -34,6 +34,18 @@ async def test_a_refresh_token_as_bearer_in_the_body_or_in_the_cookie_gives_a_ne
     assert response.json()["refresh_token"] != token
 
 
+async def test_a_used_refresh_token_ends_what_its_access_tokens_open_at_once(gateway: Gateway):
+    _, pair = await signed_in(gateway)
+    second = (await gateway.anonymous.post("/v1/auth/refresh", headers=bearer(pair.refresh_token))).json()
+    await gateway.anonymous.post("/v1/auth/refresh", headers=bearer(second["refresh_token"]))
+    headers = bearer(second["access_token"])
+    assert (await gateway.anonymous.get("/v1/auth/me", headers=headers)).status_code == 200
+    assert_error(
+        await gateway.anonymous.post("/v1/auth/refresh", headers=bearer(pair.refresh_token)), 401, "refresh_reused"
+    )
+    assert_error(await gateway.anonymous.get("/v1/auth/me", headers=headers), 401, "session_ended")
+
+
 async def test_the_older_name_takes_get_too(gateway: Gateway):
     _, pair = await signed_in(gateway)
     response = await gateway.anonymous.get("/v1/auth/refresh-token", headers=bearer(pair.refresh_token))
