@@ -14,7 +14,19 @@ from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.cors import CrossOriginMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.middleware.unexpected import UnexpectedErrorMiddleware
-from app.routers import admin, auth, docs, health, inference, model_admin, models, user
+from app.routers import (
+    admin,
+    auth,
+    docs,
+    health,
+    inference,
+    model_admin,
+    models,
+    organization,
+    organization_projects,
+    organization_service_accounts,
+    user,
+)
 from app.services import Services
 from app.services.bootstrap import bootstrap
 
@@ -29,9 +41,21 @@ ROUTERS = (
     auth.router,
     user.router,
     admin.router,
+    organization.router,
+    organization_projects.router,
+    organization_service_accounts.router,
     health.router,
 )
-BODIES = (*inference.BODIES, *model_admin.BODIES, *auth.BODIES, *user.BODIES, *admin.BODIES)
+BODIES = (
+    *inference.BODIES,
+    *model_admin.BODIES,
+    *auth.BODIES,
+    *user.BODIES,
+    *admin.BODIES,
+    *organization.BODIES,
+    *organization_projects.BODIES,
+    *organization_service_accounts.BODIES,
+)
 """What endpoints take that parse their bodies themselves."""
 
 

@@ -29,11 +29,15 @@ ERROR_SCHEMA = {
         }
     },
 }
-TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Identity", "Admin", "Operations")
+TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Identity", "Admin", "Organization", "Operations")
 """The groups of the reference, in the order it shows them."""
 
 SECURITY_SCHEMES = {
-    "ApiKey": {"type": "http", "scheme": "bearer", "description": "Your API key, such as the one in .manta/api-key."},
+    "ApiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, such as the one in .manta/api-key, or an access token.",
+    },
     "ApiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from app.cli.errors import CliError
+from app.cli.keys import add_keys
 from app.cli.models import add_models
 from app.cli.programs import Programs
 from app.cli.run_file import RunFile
@@ -18,6 +19,7 @@ from app.cli.screen import Screen
 from app.cli.serve import Plan, serve
 from app.cli.status import show_status
 from app.cli.stop import stop_run
+from app.cli.users import add_users
 from app.services.model_files import ModelFileError, load_models
 from app.settings import ROOT, Settings, SettingsError
 
@@ -39,7 +41,8 @@ def build_cli(programs: Programs | None = None) -> typer.Typer:
     )
     _add_serve(cli, screen, programs or Programs())
     _add_config(cli, screen)
-    add_models(cli, screen, lambda: _told(screen))
+    for add in (add_models, add_users, add_keys):
+        add(cli, screen, lambda: _told(screen))
 
     @cli.command("version")
     def show_version() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,43 +11,33 @@ import typer
 
 from app.cli.errors import CliError
 from app.cli.model_client import ModelClient
+from app.cli.options import Key, Told, Url, client
 from app.cli.screen import Board, Screen
 from app.cli.service import ModelView
 from app.services.model_files import ModelFileError, read_model_file
-from app.settings import Settings
 
 POLL_S = 0.5
 FOLLOW_S = 1.0
 AT_REST = ("ready", "cold", "failed", "disabled")
 
-Url = Annotated[
-    str | None, typer.Option(help="The service. Left out: the one that runs from this state folder.", show_default="")
-]
-Key = Annotated[
-    str | None, typer.Option(help="An admin's API key. Left out: the first one, in the state folder.", show_default="")
-]
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Its id, or an alias.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until it is ready, asleep or failed.")]
 
 
-def add_models(cli: typer.Typer, screen: Screen, told: Callable[[], AbstractContextManager[None]]) -> None:
-    """Add the commands.
-
-    Args:
-        told: Turns foreseen errors into a sentence and an exit status.
-    """
+def add_models(cli: typer.Typer, screen: Screen, told: Told) -> None:
+    """Add the commands."""
     models = typer.Typer(no_args_is_help=True, help="Look at the models of a running service, and change them.")
     cli.add_typer(models, name="models")
     _add_looking(models, screen, told)
     _add_changing(models, screen, told)
 
 
-def _add_looking(models: typer.Typer, screen: Screen, told: Callable[[], AbstractContextManager[None]]) -> None:
+def _add_looking(models: typer.Typer, screen: Screen, told: Told) -> None:
     @models.command("list")
     def list_models(url: Url = None, key: Key = None) -> None:
         """Every model, and what it is doing."""
-        with told(), _client(url, key) as client:
-            found = client.list()
+        with told(), client(ModelClient, url, key) as service:
+            found = service.list()
             width = max((len(model.id) for model in found), default=0)
             for model in found:
                 screen.say(f"{model.id:<{width}}  {_words(model)}")
@@ -60,9 +49,9 @@ def _add_looking(models: typer.Typer, screen: Screen, told: Callable[[], Abstrac
         key: Key = None,
     ) -> None:
         """Every model's state, until Ctrl-C."""
-        with told(), _client(url, key) as client, screen.board() as board:
+        with told(), client(ModelClient, url, key) as service, screen.board() as board:
             while True:
-                for model in [client.get(name) for name in names] if names else client.list():
+                for model in [service.get(name) for name in names] if names else service.list():
                     _show(board, model, done=None)
                 time.sleep(POLL_S)
 
@@ -75,10 +64,10 @@ def _add_looking(models: typer.Typer, screen: Screen, told: Callable[[], Abstrac
         key: Key = None,
     ) -> None:
         """The end of what its replicas wrote, those that failed included."""
-        with told(), _client(url, key) as client:
+        with told(), client(ModelClient, url, key) as service:
             shown: dict[str, list[str]] = {}
             while True:
-                logs = client.logs(name, lines)
+                logs = service.logs(name, lines)
                 for replica, found in logs.items():
                     for line in _new(shown.get(replica, []), found):
                         screen.say(f"{replica[:8]}  {line}" if len(logs) > 1 else line)
@@ -88,7 +77,7 @@ def _add_looking(models: typer.Typer, screen: Screen, told: Callable[[], Abstrac
                 time.sleep(FOLLOW_S)
 
 
-def _add_changing(models: typer.Typer, screen: Screen, told: Callable[[], AbstractContextManager[None]]) -> None:
+def _add_changing(models: typer.Typer, screen: Screen, told: Told) -> None:
     @models.command("add")
     def add(
         file: Annotated[Path, typer.Argument(help="A model file, as in configs/models.", exists=True, dir_okay=False)],
@@ -97,60 +86,56 @@ def _add_changing(models: typer.Typer, screen: Screen, told: Callable[[], Abstra
         key: Key = None,
     ) -> None:
         """Add a model."""
-        with told(), _client(url, key) as client:
+        with told(), client(ModelClient, url, key) as service:
             read = read_model_file(file)
             if read.spec is None:
                 raise ModelFileError(read.problems)
-            model = client.add(read.spec.model_dump(mode="json", exclude_unset=True))
-            _settle(client, model, screen, wait=wait)
+            model = service.add(read.spec.model_dump(mode="json", exclude_unset=True))
+            _settle(service, model, screen, wait=wait)
 
     @models.command("remove")
     def remove(name: Name, url: Url = None, key: Key = None) -> None:
         """Remove a model; requests under way end as they would have."""
-        with told(), _client(url, key) as client:
-            client.remove(name)
+        with told(), client(ModelClient, url, key) as service:
+            service.remove(name)
             screen.good(f"{name} is removed.")
 
     @models.command("start")
     def start(name: Name, wait: Wait = True, url: Url = None, key: Key = None) -> None:
         """Let a model run, and bring it up now."""
-        with told(), _client(url, key) as client:
-            _settle(client, client.start(name), screen, wait=wait, asleep=False)
+        with told(), client(ModelClient, url, key) as service:
+            _settle(service, service.start(name), screen, wait=wait, asleep=False)
 
     @models.command("stop")
     def stop(name: Name, url: Url = None, key: Key = None) -> None:
         """Let a model run no more; requests under way end as they would have."""
-        with told(), _client(url, key) as client:
-            screen.good(f"{client.stop(name).id} is stopped.")
+        with told(), client(ModelClient, url, key) as service:
+            screen.good(f"{service.stop(name).id} is stopped.")
 
     @models.command("pull")
     def pull(name: Name, wait: Wait = True, url: Url = None, key: Key = None) -> None:
         """Fetch a model's weights now, on every node that could run it."""
-        with told(), _client(url, key) as client:
-            model = client.pull(name)
+        with told(), client(ModelClient, url, key) as service:
+            model = service.pull(name)
             with screen.board() as board:
                 while wait and model.pull is not None and model.pull["status"] == "running":
                     board.update(f"{model.id} weights", model.pull["detail"] or "fetching", model.pull["progress"])
                     time.sleep(POLL_S)
-                    model = client.get(name)
+                    model = service.get(name)
                 outcome = model.pull or {}
                 if outcome.get("status") == "failed":
                     raise CliError(f"{model.id}: {outcome['detail']}")
                 board.update(f"{model.id} weights", outcome.get("detail") or "", done=wait or None)
 
 
-def _client(url: str | None, key: str | None) -> ModelClient:
-    return ModelClient.of(url, key, Settings.load())
-
-
-def _settle(client: ModelClient, model: ModelView, screen: Screen, *, wait: bool, asleep: bool = True) -> None:
+def _settle(service: ModelClient, model: ModelView, screen: Screen, *, wait: bool, asleep: bool = True) -> None:
     """Show how it comes up."""
     if not wait:
         screen.say(f"{model.id}: {_words(model)}")
         return
     rest = [status for status in AT_REST if asleep or status != "cold"]
     with screen.board() as board:
-        while (model := client.get(model.id)).status not in rest:
+        while (model := service.get(model.id)).status not in rest:
             _show(board, model, done=None)
             time.sleep(POLL_S)
         _show(board, model, done=model.status != "failed")

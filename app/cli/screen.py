@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -54,6 +55,10 @@ class Screen:
     def warn(self, text: str) -> None:
         """A line that one should read."""
         self._errors.print(Text(f"warning: {text}", style="yellow"), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """A line for whoever looks on, not for a program that reads what was said."""
+        self._errors.print(Text(text), soft_wrap=True)
 
     def fail(self, text: str) -> None:
         """The reason why it does not go on."""
@@ -162,6 +167,18 @@ class LiveBoard:
         if row.done is not None or row.share is None:
             return ""
         return ProgressBar(total=1.0, completed=row.share, width=20)
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows as lines, their columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def when(at: int | None) -> str:
+    """Unix seconds as a day and a time here, or ``never``."""
+    return "never" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ AuditAction = Literal[
     "project_user.updated",
     "project_user.deleted",
     "service_account.created",
+    "service_account.updated",
     "service_account.deleted",
     "model.added",
     "model.updated",
@@ -82,6 +83,31 @@ class AuditEvent:
             "origin": {"address": self.address, "user_agent": self.user_agent, "request_id": self.request_id},
             "detail": dict(self.detail),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events: those that everything said here holds of.
+
+    Attributes:
+        actions: One of these; none given, any. Likewise below.
+        actors: User ids.
+        actors_or_credentials: User ids, or ids of the keys or sessions that were shown.
+        projects: Ids of what an event was about or happened in.
+        since_ms: The earliest time, in epoch milliseconds.
+        until_ms: The time before which they happened.
+    """
+
+    actions: Sequence[str] = ()
+    actors: Sequence[str] | None = None
+    actors_or_credentials: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    projects: Sequence[str] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+EVERY_EVENT = EventFilter()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ class User:
         picture: Address of an image.
         identity: Who they are at the issuer; None for guests and those whom an admin added.
         limits: "none" where an admin lifted them; None for the policy's.
+        service_project: The project of a service account: a program that has keys there and cannot sign in. None for
+            people.
     """
 
     id: str
@@ -43,11 +45,17 @@ class User:
     status: UserStatus = "active"
     identity: Identity | None = None
     limits: Literal["none"] | None = None
+    service_project: str | None = None
 
     @property
     def is_guest(self) -> bool:
         """Whether they never signed in."""
         return self.role == "guest"
+
+    @property
+    def is_service_account(self) -> bool:
+        """Whether this is a program of a project."""
+        return self.service_project is not None
 
 
 def new_user_id() -> str:

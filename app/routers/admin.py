@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from app.domain.audit_event import Actor
+from app.domain.audit_event import Actor, EventFilter
 from app.openapi import request_body
 from app.routers.cookies import no_store
 from app.routers.dependencies import Admin, AdminReader, JsonBody, OriginDep, PageDep, ServicesDep
@@ -37,7 +37,9 @@ async def list_users(
     email: Filter = None,
 ) -> dict[str, Any]:
     """List users, of a role or of an e-mail address if one is given."""
-    return (await services.accounts.list(page, role=role, email=email)).to_list(describe_to_admin)
+    return (await services.accounts.list(page, role=role, emails=() if email is None else (email,))).to_list(
+        describe_to_admin
+    )
 
 
 @router.post("/admin/users", openapi_extra=request_body(AddUserRequest))
@@ -92,7 +94,7 @@ async def create_key_for(
     wanted = parse(AdminCreateKeyRequest, body)
     owner = await services.accounts.get(wanted.owner)
     no_store(response)
-    return await services.keys.create(owner, wanted, caller, Actor.of(caller, origin))
+    return await services.keys.create(owner, wanted, caller, Actor.of(caller, origin), wanted.project_id)
 
 
 @router.get("/admin/api-keys/{key_id}")
@@ -130,12 +132,12 @@ async def read_audit_log(  # noqa: PLR0913, PLR0917 - one parameter a filter
     until: int | None = Query(default=None, ge=0, le=10**11, description="Unix seconds."),
 ) -> dict[str, Any]:
     """List who did what, to whom, when and from where; newest first."""
-    found = await services.audit.list(
-        page,
+    wanted = EventFilter(
+        actions=() if action is None else (action,),
+        actors=None if actor is None else (actor,),
+        targets=() if target is None else (target,),
         since_ms=None if since is None else since * 1000,
         until_ms=None if until is None else until * 1000,
-        actor=actor,
-        target=target,
-        action=action,
     )
+    found = await services.audit.list(page, wanted)
     return found.to_list(lambda event: event.to_dict())

@@ -182,17 +182,23 @@ AdminActor = Annotated[Actor, Depends(_admin_actor)]
 """An admin, as the audit log names them."""
 
 
-async def _page(
-    limit: int = Query(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT),
-    after: str | None = Query(default=None, max_length=128),
-    before: str | None = Query(default=None, max_length=128),
-    order: Literal["asc", "desc"] = "desc",
-) -> PageRequest:
-    return PageRequest(limit, after, before, order)
+def _page_in(usual: Literal["asc", "desc"]) -> Callable[..., Awaitable[PageRequest]]:
+    async def page(
+        limit: int = Query(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT),
+        after: str | None = Query(default=None, max_length=128),
+        before: str | None = Query(default=None, max_length=128),
+        order: Literal["asc", "desc"] = usual,
+    ) -> PageRequest:
+        return PageRequest(limit, after, before, order)
+
+    return page
 
 
-PageDep = Annotated[PageRequest, Depends(_page)]
-"""Which part of a list."""
+PageDep = Annotated[PageRequest, Depends(_page_in("desc"))]
+"""Which part of a list, the newest first."""
+
+OldestFirstPageDep = Annotated[PageRequest, Depends(_page_in("asc"))]
+"""Which part of a list, the oldest first."""
 
 
 def credential_of(request: Request) -> str | None:

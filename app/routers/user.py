@@ -34,6 +34,7 @@ CHANGE_KEY = request_body(ChangeKeyRequest)
 @router.get("/user/profile")
 @router.get("/users/me", include_in_schema=False)
 @router.get("/auth/me", include_in_schema=False)
+@router.get("/protected-endpoint", include_in_schema=False)  # what Jan Server's documents try credentials on
 async def get_profile(services: ServicesDep, caller: IdentifiedReader) -> dict[str, Any]:
     """Who you are here."""
     return describe(await services.accounts.get(caller.subject))

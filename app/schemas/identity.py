@@ -111,6 +111,9 @@ class AdminCreateKeyRequest(CreateKeyRequest):
     model_config = example({"owner": "user_123", "name": "Batch jobs", "permissions": ["write"]})
 
     owner: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="The user whom it will stand for.")
+    project_id: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Where it belongs; its user becomes a member. Left out: the default project."
+    )
 
 
 class AddUserRequest(Strict):

@@ -13,12 +13,26 @@ from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.model_admin import FixedModels, ModelAdmin
+from app.services.project_access import ProjectAccess
+from app.services.project_users import ProjectUserService
+from app.services.projects import ProjectService
+from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.stores import Stores
 
-__all__ = ["Services", "build_services"]
+__all__ = ["Organization", "Services", "build_services"]
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """What admins handle besides users and keys."""
+
+    access: ProjectAccess
+    projects: ProjectService
+    project_users: ProjectUserService
+    service_accounts: ServiceAccounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,7 @@ class Services:
     sessions: SessionService
     accounts: Accounts
     keys: KeyService
+    organization: Organization
     audit: Audit
     request_extras: frozenset[str]
 
@@ -81,6 +96,7 @@ def build_services(
         sessions=identity.sessions,
         accounts=identity.accounts,
         keys=identity.keys,
+        organization=identity.organization,
         audit=identity.audit,
         request_extras=frozenset(settings.request_extras),
     )
@@ -95,6 +111,7 @@ class _Identity:
     sessions: SessionService
     accounts: Accounts
     keys: KeyService
+    organization: Organization
     audit: Audit
 
     @classmethod
@@ -124,5 +141,12 @@ class _Identity:
             key=derived(secret, "refresh tokens"),
         )
         accounts = Accounts(stores, sessions, audit, authenticator, guests=settings.admits_guests)
-        keys = KeyService(stores, audit, authenticator, secret=secret)
-        return cls(authenticator, tokens, sessions, accounts, keys, audit)
+        access = ProjectAccess(stores, audit)
+        keys = KeyService(stores, access, audit, authenticator, secret=secret)
+        organization = Organization(
+            access=access,
+            projects=ProjectService(stores, access, audit, authenticator),
+            project_users=ProjectUserService(stores, access, audit, authenticator),
+            service_accounts=ServiceAccounts(stores, access, accounts, keys, audit),
+        )
+        return cls(authenticator, tokens, sessions, accounts, keys, organization, audit)

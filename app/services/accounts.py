@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.domain.audit_event import Actor
 from app.domain.key_record import seconds
 from app.domain.origin import Origin
-from app.domain.page import Page, PageRequest
+from app.domain.page import MAX_LIMIT, Page, PageRequest
 from app.domain.principal import Principal, Role
 from app.domain.user import ADMIN_ID, User, new_user_id
 from app.errors import Conflict, NotFound, PermissionDenied
@@ -16,7 +17,7 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.sessions import SessionService, TokenPair
 from app.storage.stores import Stores
-from app.storage.users import now_ms
+from app.storage.users import UserKind, now_ms
 
 
 class Accounts:
@@ -67,14 +68,42 @@ class Accounts:
         """
         return _found(await self._users.get(user_id))
 
-    async def list(self, page: PageRequest, *, role: Role | None = None, email: str | None = None) -> Page[User]:
-        """Users, those of a role or of an e-mail address alone if one is given.
+    async def list(
+        self, page: PageRequest, *, role: Role | None = None, emails: Sequence[str] = (), kind: UserKind = "any"
+    ) -> Page[User]:
+        """Users, those alone of whom everything holds that is said; see ``Users.list``.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
             InvalidRequest: The page hangs on a user who is not in the list.
         """
-        return await self._users.list(page, role=role, email=email)
+        return await self._users.list(page, role=role, emails=emails, kind=kind)
+
+    async def get_account(self, user_id: str) -> User:
+        """One user who is no guest.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+            NotFound: There is none such.
+        """
+        user = await self._users.get(user_id)
+        return _found(None if user is None or user.is_guest else user)
+
+    async def by_ids(self, ids: Iterable[str]) -> dict[str, User]:
+        """Those of these that there are.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        return await self._users.by_ids(ids)
+
+    async def ids_of(self, emails: Sequence[str]) -> Sequence[str]:
+        """The users that have one of these e-mail addresses: the newest ``MAX_LIMIT``.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        return [user.id for user in (await self._users.list(PageRequest(MAX_LIMIT), emails=emails)).items]
 
     async def add(self, wanted: AddUserRequest, actor: Actor) -> User:
         """Somebody who is to have API keys without signing in.
@@ -100,7 +129,7 @@ class Accounts:
         """Change what the body names; whoever is disabled is signed out.
 
         Raises:
-            Conflict: The caller would take their own power, or a guest would become an admin.
+            Conflict: The caller would take their own power, or a guest or a service account would become an admin.
             DatabaseUnavailable: The database did not answer.
             NotFound: There is no such user.
         """
@@ -114,6 +143,8 @@ class Accounts:
             raise Conflict("You cannot take your own power. Have another admin do it.", code="own_account")
         if user.is_guest and "role" in fields:
             raise Conflict("A guest has to sign in before they can be more than a guest.", code="guest")
+        if user.is_service_account and fields.get("role") == "admin":
+            raise Conflict("A service account is a program of one project. It cannot be an admin.", code="not_a_person")
         await self._audit.record("user.updated", actor, user_id, **fields)
         changed = _found(await self._users.change(user_id, **fields))
         if changed.status != "active":
@@ -162,7 +193,10 @@ class Accounts:
         if user_id == ADMIN_ID:
             # The next start would make them anew, and their first key would open everything again.
             raise Conflict("The first admin stays. Disable them, or revoke their keys.", code="first_admin")
-        await self._audit.record("user.deleted", actor, user_id)
+        if user.service_project is None:
+            await self._audit.record("user.deleted", actor, user_id)
+        else:
+            await self._audit.record("service_account.deleted", actor, user_id, project=user.service_project)
         # The user last: whoever is there without a document opens nothing, and a deletion cut short can be repeated.
         await self._users.change(user_id, status="disabled")
         deleted = await self._ownership.delete(user_id)
@@ -192,6 +226,7 @@ def describe_to_admin(user: User) -> dict[str, Any]:
         **describe(user),
         "status": user.status,
         "limits": user.limits,
+        "service_project": user.service_project,
         "identity": identity and {"issuer": identity.issuer, "subject": identity.subject},
     }
 

@@ -15,6 +15,7 @@ from app.errors import Conflict, NotFound, PermissionDenied
 from app.schemas.identity import ChangeKeyRequest, CreateKeyRequest, OwnLimits
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
+from app.services.project_access import ProjectAccess
 from app.storage.stores import Stores
 from app.storage.users import now_ms
 
@@ -29,27 +30,46 @@ class KeyService:
         secret: Seals keys and keys their digests.
     """
 
-    def __init__(self, stores: Stores, audit: Audit, authenticator: Authenticator, *, secret: bytes) -> None:
+    def __init__(
+        self, stores: Stores, access: ProjectAccess, audit: Audit, authenticator: Authenticator, *, secret: bytes
+    ) -> None:
         self._keys = stores.keys
         self._users = stores.users
+        self._access = access
         self._audit = audit
         self._authenticator = authenticator
         self._secret = secret
 
+    def check_may_give(self, caller: Principal, wanted: CreateKeyRequest) -> None:
+        """Return if the caller may make such a key for a service account.
+
+        Raises:
+            PermissionDenied: They may not.
+        """
+        _check_may_manage(caller)
+        _check_may_give(caller, None, wanted.permissions, wanted.limits)
+
     async def create(
-        self, owner: User, wanted: CreateKeyRequest, caller: Principal, actor: Actor, project: str = DEFAULT_PROJECT
+        self, owner: User, wanted: CreateKeyRequest, caller: Principal, actor: Actor, project: str | None = None
     ) -> dict[str, Any]:
         """A new key: the only answer that ever holds it.
 
+        Args:
+            project: Where it belongs; None for a service account's own, and for people the default one.
+
         Raises:
-            Conflict: The owner has as many as one may have.
+            Conflict: The owner has as many as one may have, or the project is archived or cannot be theirs.
             DatabaseUnavailable: The database did not answer.
+            NotFound: There is no such project.
             PermissionDenied: The caller may not give what the key is to have.
         """
+        project = project or owner.service_project or DEFAULT_PROJECT
         _check_may_manage(caller)
         _check_may_give(caller, owner, wanted.permissions, wanted.limits)
         if await self._keys.count(owner.id) >= MAX_KEYS:
             raise Conflict(f"There are {MAX_KEYS} API keys already, which is as many as one may have. Delete some.")
+        if project != DEFAULT_PROJECT or owner.is_service_account:
+            await self._access.admit(owner, project, actor)
         key = ApiKey.mint(self._secret)
         record = KeyRecord(
             id=f"key_{key.id}",
@@ -63,12 +83,18 @@ class KeyService:
             limits=stored_limits(wanted.limits),
             expires_at_ms=None if wanted.expires_at is None else wanted.expires_at * 1000,
         )
-        await self._audit.record("api_key.created", actor, record.id, owner=owner.id, permissions=wanted.permissions)
+        detail = {"owner": owner.id, "project": project, "permissions": wanted.permissions}
+        await self._audit.record("api_key.created", actor, record.id, **detail)
         await self._keys.insert(record, key.digest(self._secret))
+        if project != DEFAULT_PROJECT and not await self._access.still(owner, project):
+            # Archived, or its owner taken out, between the look and the deed: whoever did that missed this key.
+            await self._audit.record("api_key.deleted", actor, record.id, project=project)
+            await self._keys.revoke(record.id)
+            raise Conflict("The project has just been archived, or its user taken out of it.", code="project_archived")
         return {**record.to_dict(), "key": key.value}
 
     async def list(self, page: PageRequest, **where: str | None) -> Page[KeyRecord]:
-        """Keys of an ``owner``, of a ``project``, or all.
+        """Keys of an ``owner``, of a ``project``, of those with one of the ``scopes``, or all.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -77,7 +103,7 @@ class KeyService:
         return await self._keys.list(page, **where)
 
     async def get(self, key_id: str, **where: str | None) -> KeyRecord:
-        """One key of this ``owner`` or ``project``.
+        """One key, of this ``owner`` or ``project`` or with one of the ``scopes``, if such is named.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -104,7 +130,7 @@ class KeyService:
             # To lengthen or widen a key is to give what it has.
             scopes = before.scopes if body.permissions is None else tuple(body.permissions)
             _check_may_give(caller, await self._users.get(before.owner), scopes, body.limits)
-        await self._audit.record("api_key.updated", actor, key_id, fields=sorted(fields))
+        await self._audit.record("api_key.updated", actor, key_id, project=before.project, fields=sorted(fields))
         changed = _found(await self._keys.change(key_id, fields, **where))
         self._authenticator.forget(changed.owner)
         return changed
@@ -119,8 +145,8 @@ class KeyService:
         """
         if key_id != caller.key_id:
             _check_may_manage(caller)
-        await self.get(key_id, **where)
-        await self._audit.record("api_key.deleted", actor, key_id)
+        before = await self.get(key_id, **where)
+        await self._audit.record("api_key.deleted", actor, key_id, project=before.project)
         revoked = _found(await self._keys.revoke(key_id, **where))
         self._authenticator.forget(revoked.owner)
         return revoked

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from app.domain.audit_event import Actor, AuditAction, AuditEvent, Outcome
+from app.domain.audit_event import Actor, AuditAction, AuditEvent, EventFilter, Outcome
 from app.domain.page import Page, PageRequest
 from app.domain.secrets import random_base62
 from app.errors import DatabaseUnavailable
@@ -63,16 +63,14 @@ class Audit:
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
-    async def list(
-        self, page: PageRequest, *, since_ms: int | None, until_ms: int | None, **where: str | None
-    ) -> Page[AuditEvent]:
-        """Events, newest first unless the page says otherwise; see ``AuditLog.list``.
+    async def list(self, page: PageRequest, wanted: EventFilter) -> Page[AuditEvent]:
+        """Events that the filter lets through, newest first unless the page says otherwise.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
             InvalidRequest: The page hangs on an event that is not in the list.
         """
-        return await self._log.list(page, since_ms=since_ms, until_ms=until_ms, **where)
+        return await self._log.list(page, wanted)
 
     async def close(self) -> None:
         """Wait for what is on its way."""

@@ -18,7 +18,7 @@ from app.domain.origin import Origin
 from app.domain.refresh_token import PREFIX, RefreshToken
 from app.domain.secrets import random_base62
 from app.domain.user import User
-from app.errors import AuthenticationFailed
+from app.errors import AuthenticationFailed, PermissionDenied
 from app.services.access_tokens import AccessTokens
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
@@ -92,7 +92,10 @@ class SessionService:
 
         Raises:
             DatabaseUnavailable: The database did not answer.
+            PermissionDenied: It is a service account.
         """
+        if user.is_service_account:
+            raise PermissionDenied("A service account has API keys and cannot sign in.", code="service_account")
         token = RefreshToken.first(self._key)
         now = self._now_ms()
         session = Session(

@@ -51,6 +51,7 @@ class ApiKeys:
             await self._keys.create_index([("digest", ASCENDING)], unique=True, name="digest")
             await self._keys.create_index([("owner", ASCENDING), *newest], name="owner")
             await self._keys.create_index([("project", ASCENDING), *newest], name="project")
+            await self._keys.create_index([("scopes", ASCENDING), *newest], name="scopes")
             await self._keys.create_index(newest, name="created")
 
     async def find(self, digest: str) -> OwnedKey | None:
@@ -99,7 +100,9 @@ class ApiKeys:
                 await self._keys.insert_one(_document(key, digest))
 
     async def list(self, page: PageRequest, **where: str | None) -> Page[KeyRecord]:
-        """Keys of an ``owner``, of a ``project``, or all; newest first unless the page says otherwise.
+        """Keys of an ``owner``, of a ``project``, of those with one of the ``scopes``, or all.
+
+        The newest first, unless the page says otherwise.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -150,7 +153,7 @@ class ApiKeys:
         return await self.change(key_id, {**REVOKED, "revoked_at_ms": now_ms()}, **where)
 
     async def revoke_all(self, **where: str | None) -> int:
-        """End every key of an ``owner`` or ``project``; how many there were.
+        """End every key of an ``owner``, a ``project``, or of an owner in a project; how many there were.
 
         Raises:
             DatabaseUnavailable: The database did not answer.

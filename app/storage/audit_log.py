@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
 
-from app.domain.audit_event import AuditEvent
+from app.domain.audit_event import EVERY_EVENT, AuditEvent, EventFilter
 from app.domain.page import Page, PageRequest
 from app.storage.database import Database, Document
 from app.storage.pages import find_page
@@ -41,33 +41,33 @@ class AuditLog:
         async with self._database.operation():
             await self._events.insert_one(_document(event))
 
-    async def list(
-        self,
-        page: PageRequest,
-        *,
-        since_ms: int | None = None,
-        until_ms: int | None = None,
-        **where: str | None,
-    ) -> Page[AuditEvent]:
-        """Events, those of an ``actor``, ``target`` or ``action`` alone if one is given.
-
-        Args:
-            page: Which part.
-            since_ms: The earliest time, in epoch milliseconds.
-            until_ms: The time before which they happened.
-            where: Field names and what they are.
+    async def list(self, page: PageRequest, wanted: EventFilter = EVERY_EVENT) -> Page[AuditEvent]:
+        """Events that the filter lets through.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
             InvalidRequest: The page hangs on an event that is not in the list.
         """
-        times = {"$gte": since_ms, "$lt": until_ms}
-        bounds: Mapping[str, Any] = {name: value for name, value in times.items() if value is not None}
-        filters: Document = {name: {"$eq": value} for name, value in where.items() if value is not None}
-        if bounds:
-            filters["created_at_ms"] = bounds
         async with self._database.operation():
-            return await find_page(self._events, filters, page, _event)
+            return await find_page(self._events, _where(wanted), page, _event)
+
+
+def _where(wanted: EventFilter) -> Document:
+    times = {"$gte": wanted.since_ms, "$lt": wanted.until_ms}
+    bounds: Mapping[str, Any] = {name: value for name, value in times.items() if value is not None}
+    conditions: list[Document] = [{"created_at_ms": bounds}] if bounds else []
+    if wanted.actors is not None:
+        conditions.append({"actor": {"$in": list(wanted.actors)}})
+    for names, values in (
+        (("action",), wanted.actions),
+        (("target",), wanted.targets),
+        (("actor", "credential"), wanted.actors_or_credentials),
+        # an act on a project has it as its target
+        (("detail.project", "target"), wanted.projects),
+    ):
+        if values:
+            conditions.append({"$or": [{name: {"$in": list(values)}} for name in names]})
+    return {"$and": conditions} if conditions else {}
 
 
 def _document(event: AuditEvent) -> Document:

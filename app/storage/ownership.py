@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.storage.database import Database
 
-OWNED = ("api_keys", "sessions")
+OWNED = ("api_keys", "sessions", "project_users")
 """What is deleted with its owner."""
 
 MOVED = ("api_keys",)

@@ -9,6 +9,8 @@ from app.storage.api_keys import ApiKeys
 from app.storage.audit_log import AuditLog
 from app.storage.database import Database
 from app.storage.ownership import Ownership
+from app.storage.project_users import ProjectUsers
+from app.storage.projects import Projects
 from app.storage.sessions import Sessions
 from app.storage.users import Users
 
@@ -22,12 +24,22 @@ class Stores:
     sessions: Sessions
     audit_log: AuditLog
     ownership: Ownership
+    projects: Projects
+    project_users: ProjectUsers
 
     @classmethod
     def of(cls, database: Database) -> Self:
         """The repositories over one database."""
         users = Users(database)
-        return cls(users, ApiKeys(database, users), Sessions(database), AuditLog(database), Ownership(database))
+        return cls(
+            users=users,
+            keys=ApiKeys(database, users),
+            sessions=Sessions(database),
+            audit_log=AuditLog(database),
+            ownership=Ownership(database),
+            projects=Projects(database),
+            project_users=ProjectUsers(database),
+        )
 
     async def prepare(self) -> None:
         """Make every index.
@@ -35,5 +47,5 @@ class Stores:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        for store in (self.users, self.keys, self.sessions, self.audit_log):
+        for store in (self.users, self.keys, self.sessions, self.audit_log, self.projects, self.project_users):
             await store.prepare()

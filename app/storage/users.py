@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
 
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
@@ -15,6 +15,15 @@ from app.domain.principal import Role
 from app.domain.user import Identity, User, UserStatus
 from app.storage.database import Database, Document, built
 from app.storage.pages import find_page
+
+UserKind = Literal["any", "account", "person"]
+"""``account``: no guests. ``person``: no service accounts either."""
+
+_KINDS: Final[Mapping[UserKind, Document]] = {
+    "any": {},
+    "account": {"role": {"$ne": "guest"}},
+    "person": {"role": {"$ne": "guest"}, "service_project": None},
+}
 
 
 class IdentityTaken(Exception):
@@ -42,7 +51,10 @@ class Users:
                 # guests and those whom an admin added have none, which is no clash
                 sparse=True,
             )
-            await self._users.create_index([("created_at_ms", DESCENDING), ("_id", DESCENDING)], name="created")
+            newest = [("created_at_ms", DESCENDING), ("_id", DESCENDING)]
+            await self._users.create_index(newest, name="created")
+            await self._users.create_index([("service_project", ASCENDING), *newest], name="service_project")
+            await self._users.create_index([("email", ASCENDING), *newest], name="email")
 
     async def ensure(self, user_id: str, *, name: str, role: Role) -> None:
         """Create the user if there is none of this id.
@@ -87,18 +99,48 @@ class Users:
             document = await self._users.find_one({"identity": {"$eq": _identity_key(identity)}})
         return built(_user, document)
 
-    async def list(self, page: PageRequest, *, role: Role | None = None, email: str | None = None) -> Page[User]:
-        """Users, those of a role or of an e-mail address alone if one is given.
+    async def by_ids(self, ids: Iterable[str]) -> dict[str, User]:
+        """Those of these that there are.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        wanted = sorted(set(ids))
+        if not wanted:
+            return {}
+        async with self._database.operation():
+            documents = await self._users.find({"_id": {"$in": wanted}}).to_list(len(wanted))
+        return {document["_id"]: _user(document) for document in documents}
+
+    async def list(
+        self,
+        page: PageRequest,
+        *,
+        role: Role | None = None,
+        emails: Iterable[str] = (),
+        kind: UserKind = "any",
+        service_project: str | None = None,
+    ) -> Page[User]:
+        """Users, those alone of whom everything holds that is said.
+
+        Args:
+            page: Which part.
+            role: What they are.
+            emails: One of these is theirs.
+            kind: What sort of users.
+            service_project: The project whose service accounts they are.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
             InvalidRequest: The page hangs on a user who is not in the list.
         """
-        where: Document = {}
+        where: Document = dict(_KINDS[kind])
         if role is not None:
             where["role"] = {"$eq": role}
-        if email is not None:
-            where["email"] = {"$eq": email}
+        if emails := list(emails):
+            where["email"] = {"$in": emails}
+        if service_project is not None:
+            where["service_project"] = {"$eq": service_project}
         async with self._database.operation():
             return await find_page(self._users, where, page, _user)
 
@@ -161,6 +203,7 @@ def _document(user: User) -> Document:
         "picture": user.picture,
         "status": user.status,
         "limits": user.limits,
+        "service_project": user.service_project,
         "created_at_ms": user.created_at_ms,
         **(_identity_fields(user.identity) if user.identity else {}),
     }
@@ -188,4 +231,5 @@ def _user(document: Document) -> User:
         status=status,
         identity=Identity(issuer, document["issuer_subject"]) if issuer else None,
         limits=document.get("limits"),
+        service_project=document.get("service_project"),
     )

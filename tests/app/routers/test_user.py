@@ -64,7 +64,7 @@ async def test_who_deletes_themself_is_told_what_went_with_them(gateway: Gateway
             "id": user.id,
             "object": "user.deleted",
             "deleted": True,
-            "removed": {"api_keys": 1, "sessions": 1},
+            "removed": {"api_keys": 1, "sessions": 1, "project_users": 0},
         }
         assert_error(await client.get("/v1/user/profile"), 401, "session_ended")
     assert_error(await gateway.anonymous.get("/v1/user/profile", headers=key), 401, "invalid_api_key")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -11,7 +11,7 @@ from app.domain.origin import Origin
 from app.domain.page import PageRequest
 from app.domain.refresh_token import RefreshToken
 from app.domain.user import User
-from app.errors import AuthenticationFailed
+from app.errors import AuthenticationFailed, PermissionDenied
 from app.services.access_tokens import AccessTokens
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
@@ -189,3 +189,8 @@ async def test_who_is_no_more_cannot_go_on(service: SessionService, stores: Stor
     assert await refused(service, pair.refresh_token) == "session_ended"
     await stores.users.change(ADA.id, status="active")
     assert await refused(service, pair.refresh_token) == "session_ended", "their sessions do not come back"
+
+
+async def test_a_service_account_cannot_sign_in(service: SessionService):
+    with pytest.raises(PermissionDenied):
+        await service.start(replace(ADA, service_project="proj_1"))

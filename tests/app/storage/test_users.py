@@ -29,7 +29,7 @@ async def test_making_sure_of_a_user_stores_them_once_and_changes_nothing(databa
 
 
 async def test_a_user_is_read_as_stored(stores: Stores):
-    stored = user(1, email="a@b.c", picture="https://p", identity=ADA, limits="none")
+    stored = user(1, email="a@b.c", picture="https://p", identity=ADA, limits="none", service_project="proj_1")
     await stores.users.insert(stored)
     assert await stores.users.get("user_1") == stored
     assert await stores.users.by_identity(ADA) == stored
@@ -78,13 +78,35 @@ async def test_lists_can_be_of_a_role_or_an_address(stores: Stores):
     await stores.users.insert(user(2))
     await stores.users.insert(GUEST)
     assert [found.id for found in (await stores.users.list(PageRequest(), role="guest")).items] == ["user_g"]
-    assert [found.id for found in (await stores.users.list(PageRequest(), email="a@b.c")).items] == ["user_1"]
+    assert [found.id for found in (await stores.users.list(PageRequest(), emails=["a@b.c", "c@b.a"])).items] == [
+        "user_1"
+    ]
+
+
+async def test_lists_can_be_of_accounts_people_or_a_projects_programs(stores: Stores):
+    for each in (user(1), GUEST, user(2, service_project="proj_1"), user(3, service_project="proj_2")):
+        await stores.users.insert(each)
+
+    async def listed(**wanted: object) -> list[str]:
+        return [found.id for found in (await stores.users.list(PageRequest(order="asc"), **wanted)).items]  # type: ignore[arg-type]
+
+    assert await listed() == ["user_g", "user_1", "user_2", "user_3"]
+    assert await listed(kind="account") == ["user_1", "user_2", "user_3"]
+    assert await listed(kind="person") == ["user_1"]
+    assert await listed(service_project="proj_2") == ["user_3"]
+
+
+async def test_many_users_are_read_at_once(stores: Stores):
+    await stores.users.insert(user(1))
+    await stores.users.insert(user(2))
+    assert await stores.users.by_ids(["user_2", "user_1", "nobody", "user_1"]) == {"user_1": user(1), "user_2": user(2)}
+    assert await stores.users.by_ids([]) == {}
 
 
 async def test_what_looks_like_an_operator_is_a_value(stores: Stores):
     await stores.users.insert(user(1))
     assert await stores.users.get({"$ne": None}) is None  # type: ignore[arg-type]
-    assert list((await stores.users.list(PageRequest(), email={"$ne": 1})).items) == []  # type: ignore[arg-type]
+    assert list((await stores.users.list(PageRequest(), service_project={"$ne": 1})).items) == []  # type: ignore[arg-type]
 
 
 async def test_a_deleted_user_is_gone(stores: Stores):
