@@ -14,7 +14,7 @@ from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.cors import CrossOriginMiddleware
 from app.middleware.request_context import RequestContextMiddleware
 from app.middleware.unexpected import UnexpectedErrorMiddleware
-from app.routers import admin, auth, docs, health, inference, model_admin, models, user
+from app.routers import admin, auth, docs, health, inference, model_admin, models, sign_in, user
 from app.services import Services
 from app.services.bootstrap import bootstrap
 
@@ -27,11 +27,19 @@ ROUTERS = (
     model_admin.router,
     models.router,
     auth.router,
+    sign_in.router,
     user.router,
     admin.router,
     health.router,
 )
-BODIES = (*inference.BODIES, *model_admin.BODIES, *auth.BODIES, *user.BODIES, *admin.BODIES)
+BODIES = (
+    *inference.BODIES,
+    *model_admin.BODIES,
+    *auth.BODIES,
+    *sign_in.BODIES,
+    *user.BODIES,
+    *admin.BODIES,
+)
 """What endpoints take that parse their bodies themselves."""
 
 

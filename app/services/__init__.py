@@ -12,8 +12,11 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.identities import Identities
 from app.services.model_admin import FixedModels, ModelAdmin
+from app.services.oidc.provider import Provider
 from app.services.sessions import SessionService
+from app.services.sign_in import SignIn
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.stores import Stores
@@ -34,6 +37,7 @@ class Services:
     authenticator: Authenticator
     tokens: AccessTokens
     sessions: SessionService
+    sign_in: SignIn
     accounts: Accounts
     keys: KeyService
     audit: Audit
@@ -41,6 +45,7 @@ class Services:
 
     async def close(self) -> None:
         """Finish what nobody waited for, and close the database."""
+        await self.sign_in.close()
         await self.authenticator.close()
         await self.audit.close()
         self.database.close()
@@ -79,6 +84,7 @@ def build_services(
         authenticator=identity.authenticator,
         tokens=identity.tokens,
         sessions=identity.sessions,
+        sign_in=identity.sign_in,
         accounts=identity.accounts,
         keys=identity.keys,
         audit=identity.audit,
@@ -93,6 +99,7 @@ class _Identity:
     authenticator: Authenticator
     tokens: AccessTokens
     sessions: SessionService
+    sign_in: SignIn
     accounts: Accounts
     keys: KeyService
     audit: Audit
@@ -125,4 +132,26 @@ class _Identity:
         )
         accounts = Accounts(stores, sessions, audit, authenticator, guests=settings.admits_guests)
         keys = KeyService(stores, audit, authenticator, secret=secret)
-        return cls(authenticator, tokens, sessions, accounts, keys, audit)
+        sign_in = SignIn(
+            _provider(settings),
+            Identities(stores, audit, authenticator),
+            sessions,
+            stores.logins,
+            audit,
+            key=derived(secret, "logins"),
+            public_url=settings.public_url,
+        )
+        return cls(authenticator, tokens, sessions, sign_in, accounts, keys, audit)
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_client_id:
+        return None
+    secret = settings.oidc_client_secret
+    return Provider(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        # Set to nothing, it is not set.
+        (secret.get_secret_value() or None) if secret else None,
+        domains=settings.oidc_allowed_domains,
+    )

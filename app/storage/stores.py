@@ -8,6 +8,7 @@ from typing import Self
 from app.storage.api_keys import ApiKeys
 from app.storage.audit_log import AuditLog
 from app.storage.database import Database
+from app.storage.logins import Logins
 from app.storage.ownership import Ownership
 from app.storage.sessions import Sessions
 from app.storage.users import Users
@@ -22,12 +23,20 @@ class Stores:
     sessions: Sessions
     audit_log: AuditLog
     ownership: Ownership
+    logins: Logins
 
     @classmethod
     def of(cls, database: Database) -> Self:
         """The repositories over one database."""
         users = Users(database)
-        return cls(users, ApiKeys(database, users), Sessions(database), AuditLog(database), Ownership(database))
+        return cls(
+            users,
+            ApiKeys(database, users),
+            Sessions(database),
+            AuditLog(database),
+            Ownership(database),
+            Logins(database),
+        )
 
     async def prepare(self) -> None:
         """Make every index.
@@ -35,5 +44,5 @@ class Stores:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        for store in (self.users, self.keys, self.sessions, self.audit_log):
+        for store in (self.users, self.keys, self.sessions, self.audit_log, self.logins):
             await store.prepare()
