@@ -162,6 +162,17 @@ class SessionService:
             await self.end(session.id, Actor(session.owner, session.id, origin))
         return token.session_id
 
+    async def session_of(self, credential: str) -> str | None:
+        """The session that a refresh token could be used to go on with, without using it; None if it could not.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        token = RefreshToken.parse(credential, self._key)
+        session = token and await self._sessions.get(token.session_id)
+        usable = token and session and session.valid(self._now_ms()) and token.digest == session.current
+        return session.id if session and usable else None
+
     async def _rotate(self, session: Session, token: RefreshToken, client: str) -> tuple[Session, RefreshToken] | None:
         salt = random_base62(22)
         successor = token.successor(salt, self._key)
