@@ -662,6 +662,14 @@ async def test_all_of_it_is_for_admins(gateway: Gateway, prefix: str):
         assert (await gateway.anonymous.get(prefix + path, headers=looking)).status_code == 200, path
 
 
+async def test_one_key_does_for_both_that_the_sdk_knows(gateway: Gateway):
+    async with openai.AsyncOpenAI(
+        base_url=f"{gateway.url}/v1", api_key=gateway.key, admin_api_key=gateway.key, max_retries=0
+    ) as client:
+        assert (await client.admin.organization.projects.retrieve(DEFAULT_PROJECT)).id == DEFAULT_PROJECT
+        assert (await client.models.retrieve(CHAT)).id == CHAT
+
+
 async def test_the_sdk_with_a_users_key_is_refused(gateway: Gateway):
     user = await new_user(gateway.services)
     value = (await key_of(gateway, user))["authorization"].removeprefix("Bearer ")
