@@ -19,6 +19,7 @@
         ├── ModelFailed             503     service_unavailable_error   model_failed
         ├── ModelDisabled           503     service_unavailable_error   model_disabled
         ├── DatabaseUnavailable     503     service_unavailable_error   database_unavailable
+        ├── ProviderUnavailable     503     service_unavailable_error   provider_unavailable
         └── NotConfigured           503     service_unavailable_error   not_configured
 
 The wire form is OpenAI's: ``{"error": {"message", "type", "param", "code"}}``, all four always present,
@@ -213,6 +214,15 @@ class DatabaseUnavailable(ServiceUnavailable):
     """MongoDB did not answer in time: not the caller's fault, and never a 401."""
 
     default_code = "database_unavailable"
+
+
+class ProviderUnavailable(ServiceUnavailable):
+    """The OpenID provider that people sign in with does not do its part; how is in the log alone."""
+
+    default_code = "provider_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The sign-in provider does not answer as it should. Start again shortly.", retry_after_s=5)
 
 
 class NotConfigured(ServiceUnavailable):

@@ -25,6 +25,7 @@ from app.routers import (
     organization,
     organization_projects,
     organization_service_accounts,
+    sign_in,
     user,
 )
 from app.services import Services
@@ -39,6 +40,7 @@ ROUTERS = (
     model_admin.router,
     models.router,
     auth.router,
+    sign_in.router,
     user.router,
     admin.router,
     organization.router,
@@ -50,6 +52,7 @@ BODIES = (
     *inference.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,
+    *sign_in.BODIES,
     *user.BODIES,
     *admin.BODIES,
     *organization.BODIES,

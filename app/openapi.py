@@ -33,7 +33,11 @@ TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Identity", "Admi
 """The groups of the reference, in the order it shows them."""
 
 SECURITY_SCHEMES = {
-    "ApiKey": {"type": "http", "scheme": "bearer", "description": "Your API key, such as the one in .manta/api-key."},
+    "ApiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, such as the one in .manta/api-key, or an access token.",
+    },
     "ApiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 

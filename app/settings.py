@@ -10,10 +10,13 @@ import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, IPvAnyNetwork, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as Unreadable
+
+from app.domain.origin import is_loopback
 
 PREFIX = "MANTA_"
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,6 +155,15 @@ class Settings(BaseSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         # A relative path would mean something else in every process that these settings are handed to.
         return path and path.expanduser().absolute()
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _encrypted(cls, issuer: str) -> str:
+        parts = urlsplit(issuer)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            # pydantic puts "Value error, " before it
+            raise ValueError("it has to begin with https://, but on loopback")
+        return issuer
 
     @property
     def admits_anonymous(self) -> bool:

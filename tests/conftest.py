@@ -27,7 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the whole service come last: it computes on the same cores, and its engines look like theirs."""
+    """Tests of the whole service come last: it computes on the same cores, and its engines look like theirs.
+
+    Whoever asks for the service is marked ``live``, so that ``scripts/test`` can run the others side by side.
+    """
+    for item in items:
+        if "live" in getattr(item, "fixturenames", ()):
+            item.add_marker("live")
     items.sort(key=lambda item: "live" in getattr(item, "fixturenames", ()))
 
 

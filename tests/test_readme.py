@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from app.services.model_files import load_models
 from app.settings import Settings
-from tests.support.live import Live
+from tests.support.live import CHAT, SCRIPTED, Live
 from tests.support.readme import README, snippet, snippets
 
 ROOT = README.parent
@@ -25,6 +28,10 @@ TRIED = {
     ("Models", "yaml", "qwen3-8b"): "below",
     ("Models", "sh", "manta config check"): "below",
     ("Models", "sh", "manta models"): "below",
+    ("Who may call", "sh", "api-keys"): "below",
+    ("Who may call", "sh", "MANTA_OIDC_CLIENT_ID"): "below",
+    ("Who may call", "sh", "manta users"): "below",
+    ("Who may call", "python", "admin.organization"): "below",
     ("On a cluster", "sh", "ray start"): "tests/e2e/test_cluster.py",
     ("On a cluster", "sh", "serve run"): "tests/e2e/test_cluster.py",
     ("On a cluster", "sh", "serve deploy"): "tests/e2e/test_cluster.py",
@@ -115,6 +122,56 @@ def test_the_javascript_snippet_prints_the_length_of_a_vector(live: Live) -> Non
     finally:
         script.unlink()
     assert printed.strip() == "384"
+
+
+@pytest.mark.live
+def test_the_curl_line_makes_a_key_for_one_model(live: Live) -> None:
+    """Which opens that model, and no other."""
+    made = json.loads(_run(_here(snippet("Who may call", "sh", "api-keys"), live), _with_key(live)))
+    assert made["models"] == ["smollm2-135m-instruct"]
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    for model, status in ((CHAT, 200), (SCRIPTED, 403)):
+        body = {"model": model, "prompt": "Hello", "max_tokens": 1}
+        answer = httpx.post(f"{live.openai_url}/completions", json=body, headers=headers, timeout=120)
+        assert answer.status_code == status, answer.text
+
+
+def test_the_settings_for_signing_in_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exported as they stand."""
+    printed = _run(f"{snippet('Who may call', 'sh', 'MANTA_OIDC_CLIENT_ID')}\nexport -p", {"PATH": os.environ["PATH"]})
+    for name, value in re.findall(r'declare -x (MANTA_\w+)="(.*)"', printed):
+        monkeypatch.setenv(name, value.replace('\\"', '"'))
+    settings = Settings.load()
+    assert settings.public_url == "https://llm.example.com"
+    assert settings.oidc_allowed_domains == ["example.com"]
+    assert settings.oidc_client_id == "..."
+
+
+@pytest.mark.live
+def test_people_and_keys_are_handled_by_the_command_line(live: Live) -> None:
+    """Each line does what it says."""
+    script = snippet("Who may call", "sh", "manta users")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = _run(script, {**os.environ, "PATH": path, "MANTA_STATE_DIR": str(live.state_dir)})
+    (key,) = re.findall(r"sk-manta-\w+", done.replace("...", ""))[:1]
+    assert "ada@example.com" in done
+    refused = httpx.get(f"{live.openai_url}/user/profile", headers={"Authorization": f"Bearer {key}"})
+    assert refused.status_code == 401, "she was disabled in the end"
+
+
+@pytest.mark.live
+def test_the_sdk_makes_a_project_and_an_account_for_a_program(live: Live) -> None:
+    """With OpenAI's SDK."""
+    script = _here(snippet("Who may call", "python"), live).replace(".manta/", f"{live.state_dir}/")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    key = done.stdout.strip()
+    assert key.startswith("sk-manta-"), done.stderr
+    me = httpx.get(f"{live.openai_url}/user/profile", headers={"Authorization": f"Bearer {key}"})
+    assert me.json()["name"] == "indexer"
+
+
+def _with_key(live: Live) -> dict[str, str]:
+    return {**os.environ, "OPENAI_API_KEY": live.api_key}
 
 
 def _here(script: str, live: Live) -> str:

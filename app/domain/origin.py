@@ -44,6 +44,16 @@ def client_address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str
     return address
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host, as URLs name it, is this very machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False
+
+
 def _address(text: str) -> str | None:
     try:
         return str(ipaddress.ip_address(text))

@@ -7,10 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.domain.audit_event import Actor
+from app.domain.origin import Origin
 from app.domain.refresh_token import PREFIX
+from app.error_handlers import render
 from app.errors import AuthenticationFailed, InvalidRequest
 from app.openapi import request_body
-from app.routers.cookies import forget_tokens, keep_tokens
+from app.routers.cookies import forget_tokens, keep_tokens, no_store
 from app.routers.dependencies import (
     PUBLIC,
     REFRESH_COOKIE,
@@ -19,9 +21,13 @@ from app.routers.dependencies import (
     bearer_of,
     cookie_of,
     credential_of,
+    is_from_own_page,
     json_body,
 )
 from app.schemas.identity import LogoutRequest, RefreshRequest, parse
+from app.services import Services
+from app.services.sessions import TokenPair
+from app.settings import Settings
 
 BODIES = (RefreshRequest, LogoutRequest)
 """What the endpoints below take, for the API's description."""
@@ -44,30 +50,41 @@ async def refresh(request: Request, response: Response, services: ServicesDep, o
             "No refresh token. Send it as 'Authorization: Bearer <refresh token>' or as `refresh_token`.",
             code="missing_credentials",
         )
-    pair = await services.sessions.refresh(token, origin)
-    keep_tokens(response, pair, services.settings)
-    return pair.to_dict()
+    return _given(request, response, await services.sessions.refresh(token, origin), services.settings)
 
 
 @router.post("/auth/guest-login")
-async def log_in_as_guest(response: Response, services: ServicesDep, origin: OriginDep) -> dict[str, Any]:
+async def log_in_as_guest(
+    request: Request, response: Response, services: ServicesDep, origin: OriginDep
+) -> dict[str, Any]:
     """Come in without an account. Who signs in later with these tokens keeps what is theirs."""
-    pair = await services.accounts.add_guest(origin)
-    keep_tokens(response, pair, services.settings)
-    return pair.to_dict()
+    return _given(request, response, await services.accounts.add_guest(origin), services.settings)
 
 
-@router.post("/auth/logout", openapi_extra=request_body(LogoutRequest, required=False))
-async def log_out(request: Request, response: Response, services: ServicesDep, origin: OriginDep) -> dict[str, Any]:
+@router.post("/auth/logout", openapi_extra=request_body(LogoutRequest, required=False), response_model=None)
+async def log_out(
+    request: Request, response: Response, services: ServicesDep, origin: OriginDep
+) -> dict[str, Any] | Response:
     """End the session that a token belongs to; with `all` and an access token, every session of its user."""
     body = parse(LogoutRequest, await _body(request))
-    forget_tokens(response, services.settings)
+    try:
+        session_id = await _end(request, body, services, origin)
+    except AuthenticationFailed as error:
+        # Cookies that count no more have to go as well: scripts cannot see them, and they are refused everywhere.
+        response = render(error)
+        _forget(request, response, services.settings)
+        return response
+    _forget(request, response, services.settings)
+    return {"id": session_id, "object": "session.deleted", "deleted": True}
+
+
+async def _end(request: Request, body: LogoutRequest, services: Services, origin: Origin) -> str:
     credential = credential_of(request)
     token = body.refresh_token or (cookie_of(request, REFRESH_COOKIE) if credential is None else None)
     if token is None and credential is not None and credential.startswith(PREFIX):
         token = credential
     if token is not None and not body.all:
-        return _ended(await services.sessions.end_by(token, origin))
+        return await services.sessions.end_by(token, origin)
     if credential is None or token is not None:
         raise AuthenticationFailed("Send the access token of the session that is to end.", code="missing_credentials")
     caller = await services.authenticator.principal(credential)
@@ -78,7 +95,7 @@ async def log_out(request: Request, response: Response, services: ServicesDep, o
         await services.accounts.sign_out_everywhere(caller.subject, actor)
     else:
         await services.sessions.end(caller.session_id, actor)
-    return _ended(caller.session_id)
+    return caller.session_id
 
 
 @keys.get("/.well-known/jwks.json")
@@ -87,8 +104,17 @@ async def show_keys(services: ServicesDep) -> dict[str, Any]:
     return services.tokens.jwks()
 
 
-def _ended(session_id: str) -> dict[str, Any]:
-    return {"id": session_id, "object": "session.deleted", "deleted": True}
+def _given(request: Request, response: Response, pair: TokenPair, settings: Settings) -> dict[str, Any]:
+    """The pair as an answer, and as cookies unless another site asked: it does not decide who a browser is here."""
+    if is_from_own_page(request):
+        keep_tokens(response, pair, settings)
+    no_store(response)
+    return pair.to_dict()
+
+
+def _forget(request: Request, response: Response, settings: Settings) -> None:
+    if is_from_own_page(request):
+        forget_tokens(response, settings)
 
 
 async def _token_in_body(request: Request) -> str | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import Response
+from fastapi import Request, Response
 
+from app.domain.login import LOGIN_TTL_S, digest_of
 from app.routers.dependencies import ACCESS_COOKIE, REFRESH_COOKIE
 from app.services.sessions import TokenPair
+from app.services.sign_in import Begun
 from app.settings import Settings
+
+LOGIN_COOKIE = "manta_login_"
+MAX_LOGINS = 5
+"""Sign-ins that a browser can have under way: cookies without end would make its requests too large to be taken."""
 
 
 def keep_tokens(response: Response, pair: TokenPair, settings: Settings) -> None:
@@ -26,6 +32,38 @@ def forget_tokens(response: Response, settings: Settings) -> None:
     """Have the browser forget them."""
     for name in (ACCESS_COOKIE, REFRESH_COOKIE):
         response.delete_cookie(name, httponly=True, secure=is_secure(settings))
+
+
+def keep_login(request: Request, response: Response, begun: Begun, settings: Settings) -> None:
+    """Have the browser keep a sign-in until it comes back, beside others that it has under way in other tabs."""
+    older = [name for name in request.cookies if name.startswith(_login_prefix(settings))]
+    # Browsers send the oldest first.
+    for name in older[: len(older) - MAX_LOGINS + 1]:
+        response.delete_cookie(name, httponly=True, secure=is_secure(settings))
+    response.set_cookie(
+        login_cookie(begun.login.state, settings),
+        begun.sealed,
+        LOGIN_TTL_S,
+        httponly=True,
+        secure=is_secure(settings),
+        samesite="lax",
+    )
+    no_store(response)
+
+
+def forget_login(response: Response, state: str, settings: Settings) -> None:
+    """Have the browser forget a sign-in."""
+    response.delete_cookie(login_cookie(state, settings), httponly=True, secure=is_secure(settings))
+
+
+def login_cookie(state: str, settings: Settings) -> str:
+    """The name under which a browser keeps the sign-in with this state."""
+    return f"{_login_prefix(settings)}{digest_of(state)[:16]}"
+
+
+def _login_prefix(settings: Settings) -> str:
+    # The prefix that browsers know: no other host of the same domain, and nothing without TLS, can have set it.
+    return f"__Host-{LOGIN_COOKIE}" if is_secure(settings) else LOGIN_COOKIE
 
 
 def no_store(response: Response) -> None:

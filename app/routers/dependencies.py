@@ -21,8 +21,8 @@ ACCESS_COOKIE = "manta_access"
 REFRESH_COOKIE = "manta_refresh"
 HOW = f"Send your API key as {SHOW}, or sign in."
 
-Who = Literal["anyone", "identified", "account", "admin"]
-"""``anyone``: the anonymous too, where they are let in. ``account``: no guests."""
+Who = Literal["anyone", "identified", "signed_in", "account", "admin"]
+"""``anyone``: the anonymous too, where they are let in. ``signed_in``: guests too, no keys. ``account``: no guests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,15 @@ class Requirement:
 
     scope: Scope
     who: Who
+
+    @property
+    def fresh(self) -> bool:
+        """Whether callers are looked up anew, however well they are known.
+
+        Who has just lost their power could give it back to themselves for as long as another replica remembers them,
+        and a key that was made with a stolen one would stay.
+        """
+        return self.scope == "write" and self.who in ("signed_in", "account", "admin")
 
 
 REQUIREMENTS: dict[Callable[..., Any], Requirement] = {}
@@ -73,7 +82,7 @@ def requires(scope: Scope, who: Who = "anyone") -> Callable[[Request], Awaitable
         if credential is None:
             caller = services.authenticator.anonymous(address_of(request))
         else:
-            caller = await services.authenticator.principal(credential)
+            caller = await services.authenticator.principal(credential, fresh=requirement.fresh)
         request.state.subject = caller.subject
         if scope not in caller.scopes or not _is_let_in(caller, who):
             _refuse(request, caller, requirement)
@@ -94,6 +103,8 @@ def _refuse(request: Request, caller: Principal, requirement: Requirement) -> No
         raise AuthenticationFailed(f"This needs somebody whom we know. {HOW}", code="missing_credentials")
     if _is_let_in(caller, requirement.who):
         message = f"This API key may not do this: it lacks the permission {requirement.scope!r}."
+    elif requirement.who == "signed_in":
+        message = "An API key may not do this. Sign in to do it, or ask an admin."
     elif requirement.who == "admin":
         message = "Only an admin may do this, by a key or session that has the permission 'admin'."
     else:
@@ -106,8 +117,11 @@ def _refuse(request: Request, caller: Principal, requirement: Requirement) -> No
 def _is_let_in(caller: Principal, who: Who) -> bool:
     if who == "admin":
         return caller.is_admin
+    if who == "signed_in":
+        return caller.kind in ("user", "guest")
     if who == "account":
-        return caller.kind in ("user", "api_key")
+        # An admin may have made a guest a key.
+        return caller.kind in ("user", "api_key") and caller.role != "guest"
     return who == "anyone" or caller.kind != "anonymous"
 
 
@@ -122,6 +136,9 @@ IdentifiedReader = Annotated[Principal, Depends(requires("read", "identified"))]
 
 IdentifiedWriter = Annotated[Principal, Depends(requires("write", "identified"))]
 """Somebody who may change what is theirs; guests too."""
+
+SignedIn = Annotated[Principal, Depends(requires("write", "signed_in"))]
+"""Somebody who decides about their account as a whole: in person, guests too."""
 
 AccountReader = Annotated[Principal, Depends(requires("read", "account"))]
 """Somebody who may look at what only people with an account have."""
@@ -139,7 +156,8 @@ Admin = Annotated[Principal, Depends(requires("write", "admin"))]
 def address_of(request: Request) -> str:
     """The client's address, as far as it can be trusted."""
     peer = request.client.host if request.client else "unknown"
-    forwarded = request.headers.get("x-forwarded-for", "")
+    # All of them: some proxies add a line of their own below the one that the client made up.
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
     return client_address(peer, forwarded, services_of(request).settings.trusted_proxies) if forwarded else peer
 
 
@@ -215,12 +233,17 @@ def cookie_of(request: Request, name: str) -> str | None:
     Browsers send cookies for whoever makes them; ours are not for the scripts and forms of other sites, in whatever way
     a browser reads ``SameSite``.
     """
-    if "cookie" not in request.headers or request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        return None
-    origin = request.headers.get("origin")
-    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+    if "cookie" not in request.headers or not is_from_own_page(request):
         return None
     return request.cookies.get(name) or None
+
+
+def is_from_own_page(request: Request) -> bool:
+    """Whether no other site had a browser send this; programs that are no browsers say nothing of it."""
+    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return False
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
 async def json_body(request: Request) -> dict[str, Any]:

@@ -164,6 +164,20 @@ class LogoutRequest(Strict):
     refresh_token: Annotated[str, Field(min_length=1, max_length=512)] | None = None
 
 
+Parameter = Annotated[str, Field(max_length=4096)]
+
+
+class FinishLoginRequest(Strict):
+    """What the provider had the browser bring back, each as it stood in the URL."""
+
+    model_config = example({"code": "4/0Ab...", "state": "n0S6..."})
+
+    code: Parameter | None = None
+    state: Parameter | None = None
+    iss: Parameter | None = None
+    error: Parameter | None = None
+
+
 Body = TypeVar("Body", bound=Strict)
 
 

@@ -42,7 +42,8 @@ def unknown_parameter(param: str, name: str, known: Iterable[str]) -> Unsupporte
     """The refusal of a field that this API does not know, with the nearest one that it does."""
     near = difflib.get_close_matches(name[:_SHOWN], list(known), n=1)
     hint = f"Did you mean {near[0]!r}?" if near else "Remove it."
-    return UnsupportedParameter(f"`{param}` is not a parameter of this API. {hint}", param=param)
+    # JSON has names without a character; `param` has none.
+    return UnsupportedParameter(f"`{param}` is not a parameter of this API. {hint}", param=param or None)
 
 
 def refusal(error: ValidationError) -> InvalidRequest:

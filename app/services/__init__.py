@@ -12,12 +12,15 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.identities import Identities
 from app.services.model_admin import FixedModels, ModelAdmin
+from app.services.oidc.provider import Provider
 from app.services.project_access import ProjectAccess
 from app.services.project_users import ProjectUserService
 from app.services.projects import ProjectService
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
+from app.services.sign_in import SignIn
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.stores import Stores
@@ -48,6 +51,7 @@ class Services:
     authenticator: Authenticator
     tokens: AccessTokens
     sessions: SessionService
+    sign_in: SignIn
     accounts: Accounts
     keys: KeyService
     organization: Organization
@@ -56,6 +60,7 @@ class Services:
 
     async def close(self) -> None:
         """Finish what nobody waited for, and close the database."""
+        await self.sign_in.close()
         await self.authenticator.close()
         await self.audit.close()
         self.database.close()
@@ -94,6 +99,7 @@ def build_services(
         authenticator=identity.authenticator,
         tokens=identity.tokens,
         sessions=identity.sessions,
+        sign_in=identity.sign_in,
         accounts=identity.accounts,
         keys=identity.keys,
         organization=identity.organization,
@@ -109,6 +115,7 @@ class _Identity:
     authenticator: Authenticator
     tokens: AccessTokens
     sessions: SessionService
+    sign_in: SignIn
     accounts: Accounts
     keys: KeyService
     organization: Organization
@@ -149,4 +156,26 @@ class _Identity:
             project_users=ProjectUserService(stores, access, audit, authenticator),
             service_accounts=ServiceAccounts(stores, access, accounts, keys, audit),
         )
-        return cls(authenticator, tokens, sessions, accounts, keys, organization, audit)
+        sign_in = SignIn(
+            _provider(settings),
+            Identities(stores, audit, authenticator),
+            sessions,
+            stores.logins,
+            audit,
+            key=derived(secret, "logins"),
+            public_url=settings.public_url,
+        )
+        return cls(authenticator, tokens, sessions, sign_in, accounts, keys, organization, audit)
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_client_id:
+        return None
+    secret = settings.oidc_client_secret
+    return Provider(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        # Set to nothing, it is not set.
+        (secret.get_secret_value() or None) if secret else None,
+        domains=settings.oidc_allowed_domains,
+    )

@@ -10,7 +10,7 @@ from app.domain.key_record import seconds
 from app.domain.origin import Origin
 from app.domain.page import MAX_LIMIT, Page, PageRequest
 from app.domain.principal import Principal, Role
-from app.domain.user import User, new_user_id
+from app.domain.user import ADMIN_ID, User, new_user_id
 from app.errors import Conflict, NotFound, PermissionDenied
 from app.schemas.identity import AddUserRequest, ChangeUserRequest
 from app.services.audit import Audit
@@ -183,13 +183,16 @@ class Accounts:
         """Delete a user and all that is theirs; how many documents of which collection.
 
         Raises:
-            Conflict: An admin would delete themself.
+            Conflict: An admin would delete themself, or somebody the first one.
             DatabaseUnavailable: The database did not answer.
             NotFound: There is no such user.
         """
         user = await self.get(user_id)
         if user_id == caller.subject and user.role == "admin":
             raise Conflict("An admin cannot delete themself. Have another admin do it.", code="own_account")
+        if user_id == ADMIN_ID:
+            # The next start would make them anew, and their first key would open everything again.
+            raise Conflict("The first admin stays. Disable them, or revoke their keys.", code="first_admin")
         if user.service_project is None:
             await self._audit.record("user.deleted", actor, user_id)
         else:

@@ -13,9 +13,9 @@ import contextlib
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from app.domain.api_key import PREFIX, ApiKey
 from app.domain.principal import EVERYTHING, USE, Principal
@@ -96,8 +96,12 @@ class Authenticator:
             return Principal.anonymous(address)
         raise AuthenticationFailed(f"No credentials. Send your API key as {SHOW}.", code="missing_credentials")
 
-    async def principal(self, credential: str) -> Principal:
+    async def principal(self, credential: str, *, fresh: bool = False) -> Principal:
         """Who shows this credential.
+
+        Args:
+            credential: A key or an access token.
+            fresh: Let nobody in by what was read before this call: for acts that outlive the caller's own revocation.
 
         Raises:
             AuthenticationFailed: It is wrong, or counts no more.
@@ -106,9 +110,12 @@ class Authenticator:
         # By a digest, so that no credential lies around in memory.
         mark = hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
         snapshot = self._snapshots.get(mark)
-        if snapshot is not None and self._clock() < snapshot.until:
+        trusted = snapshot is not None and self._clock() < snapshot.until
+        if snapshot is not None and trusted and not (fresh and snapshot.known.principal):
             self._snapshots.move_to_end(mark)
             known = snapshot.known
+        elif fresh:
+            known = await self._read(mark, self._finder(credential))
         else:
             known = await self._look_up(mark, credential)
         if known.principal is None:
@@ -130,32 +137,32 @@ class Authenticator:
         await asyncio.gather(*self._touches, return_exceptions=True)
 
     async def _look_up(self, mark: bytes, credential: str) -> Known:
-        task = self._lookups.get(mark)
+        lookups = self._lookups
+        task = lookups.get(mark)
         if task is None:
-            task = self._lookups[mark] = asyncio.create_task(self._remember(mark, self._finder(credential)))
+            task = lookups[mark] = asyncio.create_task(self._read(mark, self._finder(credential)))
+            # From the dict that it is in: what forgets takes another.
+            task.add_done_callback(lambda _: lookups.pop(mark))
         # A caller that leaves must not take the look-up of the others with it.
         return await asyncio.shield(task)
 
-    def _finder(self, credential: str) -> Coroutine[Any, Any, Known]:
+    def _finder(self, credential: str) -> Callable[[], Awaitable[Known]]:
         """The look-up for a credential that may be ours.
 
         Raises:
             AuthenticationFailed: It was never given out by us.
         """
         if credential.count(".") == 2 and not credential.startswith(PREFIX):
-            return self._by_token(self._tokens.check(credential))
+            return partial(self._by_token, self._tokens.check(credential))
         key = ApiKey.parse(credential) if len(credential) <= MAX_CREDENTIAL_CHARS else None
         if key is None or not key.is_sealed(self._secret):
             raise AuthenticationFailed(WRONG_KEY.refusal[0], code=WRONG_KEY.refusal[1])
-        return self._by_key(key.digest(self._secret))
+        return partial(self._by_key, key.digest(self._secret))
 
-    async def _remember(self, mark: bytes, find: Coroutine[Any, Any, Known]) -> Known:
+    async def _read(self, mark: bytes, find: Callable[[], Awaitable[Known]]) -> Known:
         # The trust runs from before the read: a revocation during it is seen no later than cache_s after it.
-        snapshots, lookups, until = self._snapshots, self._lookups, self._clock() + self._cache_s
-        try:
-            known = await find
-        finally:
-            del lookups[mark]
+        snapshots, until = self._snapshots, self._clock() + self._cache_s
+        known = await find()
         snapshots[mark] = _Snapshot(known, until)
         snapshots.move_to_end(mark)
         if len(snapshots) > CACHE_ENTRIES:

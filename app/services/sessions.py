@@ -144,8 +144,9 @@ class SessionService:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        await self._sessions.end(session_id, "logout")
-        await self._audit.record("logout.succeeded", actor, session_id)
+        # Once: else whoever kept a token of a session that is over could fill the log with it.
+        if await self._sessions.end(session_id, "logout"):
+            await self._audit.record("logout.succeeded", actor, session_id)
         self._authenticator.forget(actor.subject)
 
     async def end_by(self, credential: str, origin: Origin) -> str:
@@ -160,6 +161,17 @@ class SessionService:
         if session is not None:
             await self.end(session.id, Actor(session.owner, session.id, origin))
         return token.session_id
+
+    async def session_of(self, credential: str) -> str | None:
+        """The session that a refresh token could be used to go on with, without using it; None if it could not.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        token = RefreshToken.parse(credential, self._key)
+        session = token and await self._sessions.get(token.session_id)
+        usable = token and session and session.valid(self._now_ms()) and token.digest == session.current
+        return session.id if session and usable else None
 
     async def _rotate(self, session: Session, token: RefreshToken, client: str) -> tuple[Session, RefreshToken] | None:
         salt = random_base62(22)
@@ -184,6 +196,7 @@ class SessionService:
     async def _end_reused(self, session: Session, origin: Origin) -> None:
         if await self._sessions.end(session.id, "refresh token reused"):
             actor = Actor(session.owner, session.id, origin)
+            self._authenticator.forget(session.owner)
             self._audit.refuse("session.reuse_detected", actor, session.id, reason="a used refresh token was shown")
 
     def _parse(self, credential: str) -> RefreshToken:

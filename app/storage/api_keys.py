@@ -55,17 +55,19 @@ class ApiKeys:
             await self._keys.create_index(newest, name="created")
 
     async def find(self, digest: str) -> OwnedKey | None:
-        """Whom the key with this digest stands for: the look-up behind the door.
+        """Whom the key with this digest stands for, if it opens anything: the look-up behind the door.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
             document = await self._keys.find_one({"digest": {"$eq": digest}})
-        if document is None:
+        key = built(_record, document)
+        # Whose a key was that opens nothing is no longer of interest.
+        if key is None or not key.valid(now_ms()):
             return None
-        owner = await self._users.get(document["owner"])
-        return owner and OwnedKey(_record(document), owner)
+        owner = await self._users.get(key.owner)
+        return owner and OwnedKey(key, owner)
 
     async def touch(self, key_id: str) -> None:
         """Note that the key was used, once a minute at the most.
@@ -88,10 +90,7 @@ class ApiKeys:
             await self._keys.insert_one(_document(key, digest))
 
     async def ensure(self, key: KeyRecord, digest: str) -> None:
-        """Store the key if it is not stored: one that was revoked stays revoked.
-
-        One that is stored gets the digest, which is another one after a change of the installation's secret, and the
-        scopes.
+        """Store the key if it is not stored: one that was revoked stays revoked, and one that was narrowed narrow.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -99,8 +98,6 @@ class ApiKeys:
         async with self._database.operation():
             with contextlib.suppress(DuplicateKeyError):
                 await self._keys.insert_one(_document(key, digest))
-            changes = {"digest": digest, "scopes": list(key.scopes)}
-            await self._keys.update_one({"_id": {"$eq": key.id}}, {"$set": changes})
 
     async def list(self, page: PageRequest, **where: str | None) -> Page[KeyRecord]:
         """Keys of an ``owner``, of a ``project``, of those with one of the ``scopes``, or all.

@@ -8,6 +8,7 @@ from typing import Self
 from app.storage.api_keys import ApiKeys
 from app.storage.audit_log import AuditLog
 from app.storage.database import Database
+from app.storage.logins import Logins
 from app.storage.ownership import Ownership
 from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
@@ -26,6 +27,7 @@ class Stores:
     ownership: Ownership
     projects: Projects
     project_users: ProjectUsers
+    logins: Logins
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -39,6 +41,7 @@ class Stores:
             ownership=Ownership(database),
             projects=Projects(database),
             project_users=ProjectUsers(database),
+            logins=Logins(database),
         )
 
     async def prepare(self) -> None:
@@ -47,5 +50,6 @@ class Stores:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        for store in (self.users, self.keys, self.sessions, self.audit_log, self.projects, self.project_users):
+        stores = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects, self.project_users)
+        for store in stores:
             await store.prepare()

@@ -38,7 +38,11 @@ PHASES = (
     ("weights", r"Loading weights took|Explicitly set"),
     ("KV cache, warm-up", r"init engine .* took"),
 )
-OUTSIDE = "all of it but the engine's start"
+ENGINE = ("load_s", "warm_s")
+REPLICA = ("process_s", "fetch_s", *ENGINE)
+OUTSIDE = {"all of it but the engine's start": ENGINE, "all of it but the replica's start": REPLICA}
+"""What is not in the service's own account of a start: these parts of it left out."""
+
 STAMP = re.compile(r"(?:INFO|WARNING) (\d\d-\d\d \d\d:\d\d:\d\d) ")
 
 
@@ -90,16 +94,17 @@ class ColdServer(MantaServer):
         if answer.status_code != 200:
             raise BenchError(f"{spec.id} is answered {answer.status_code}: {answer.text}")
         phases = self._phases(spec, known, began, ended)
-        phases[OUTSIDE] = ended - began - self._engine_start(spec)
+        last = self._last_start(spec)
+        phases |= {name: ended - began - sum(last[part] for part in parts) for name, parts in OUTSIDE.items()}
         return Start(ended - began, phases)
 
-    def _engine_start(self, spec: ModelSpec) -> float:
-        """What the engine's own start took, by the service's account of it."""
+    def _last_start(self, spec: ModelSpec) -> dict[str, float]:
+        """What the parts of the start took, by the service's account of it."""
         answer = self._get(f"/v1/models/{spec.id}")
         last = answer.json()["last_start"] if answer is not None else None
         if not last:
             raise BenchError(f"the service does not say what the start of {spec.id} took")
-        return last["load_s"] + last["warm_s"]
+        return last
 
     def _phases(self, spec: ModelSpec, known: set[int], began: float, ended: float) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -189,7 +194,7 @@ def _table(starts: dict[str, list[list[Start]]]) -> list[str]:
     for index in range(COUNT):
         medians = [statistics.median(turn[index].total for turn in starts[arm]) for arm in ARMS]
         lines.append(_line(f"model {index + 1}, to the first token", medians))
-    for phase in ("allocate, process", *(name for name, _ in PHASES), "first answer", OUTSIDE):
+    for phase in ("allocate, process", *(name for name, _ in PHASES), "first answer", *OUTSIDE):
         seen = [[one.phases[phase] for turn in starts[arm] for one in turn if phase in one.phases] for arm in ARMS]
         if all(seen):
             lines.append(_line(phase, [statistics.median(each) for each in seen]))

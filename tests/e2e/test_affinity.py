@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -15,50 +14,35 @@ import yaml
 
 from app.domain.model_spec import ModelSpec
 from scripts.bench.replicas import Replicas
-from tests.support.live import Live
-from tests.support.ports import free_port
+from tests.support.live import MANY, MODEL_FOLDERS, Live
 
 pytestmark = pytest.mark.live
 
 BLOCK = 16
 BACK_S = 60
 ANSWER = 20
-MANY = f"""
-id: many
-engine: scripted
-engine_args: {{tokens_per_s: 40, prefill_tokens_per_s: 20000, kv_blocks: 4000, block_tokens: {BLOCK}}}
-autoscaling: {{min_replicas: 3, max_replicas: 3}}
-resources: {{num_cpus: 0.1}}
-"""
-SPEC = ModelSpec.model_validate(yaml.safe_load(MANY))
+SPEC = ModelSpec.model_validate(yaml.safe_load((MODEL_FOLDERS[1] / f"{MANY}.yaml").read_text()))
 Says = list[dict[str, str]]
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A service with one model of three replicas."""
-    folder = tmp_path_factory.mktemp("affinity")
-    models = folder / "models"
-    models.mkdir()
-    (models / "many.yaml").write_text(MANY)
-    service = Live(f"http://127.0.0.1:{free_port()}", folder / "state", (models,))
-    service.start()
-    wait_for_replicas(service)
-    yield service
-    service.stop()
+@pytest.fixture
+def service(live: Live) -> Live:
+    """The service, its three replicas up."""
+    wait_for_replicas(live)
+    return live
 
 
 def wait_for_replicas(service: Live) -> None:
     """Return when all three answer."""
     deadline = time.monotonic() + BACK_S
-    while (model := service.model("many"))["replicas"] != 3:
+    while (model := service.model(MANY))["replicas"] != 3:
         assert time.monotonic() < deadline, model
         time.sleep(0.5)
 
 
 def ask(service: Live, messages: Says, max_tokens: int = ANSWER) -> dict[str, Any]:
     """The usage of one answer."""
-    body = {"model": "many", "messages": messages, "max_tokens": max_tokens, "ignore_eos": True}
+    body = {"model": MANY, "messages": messages, "max_tokens": max_tokens, "ignore_eos": True}
     response = httpx.post(f"{service.openai_url}/chat/completions", json=body, headers=service.auth, timeout=60)
     return response.raise_for_status().json()["usage"]
 
@@ -134,6 +118,6 @@ def test_when_a_replica_dies_conversations_go_on_and_its_successor_gets_its_shar
 
 def _is_replica(process: psutil.Process) -> bool:
     try:
-        return " ".join(process.cmdline()).startswith("ray::ServeReplica:model-many")
+        return " ".join(process.cmdline()).startswith(f"ray::ServeReplica:model-{MANY}")
     except psutil.Error:
         return False

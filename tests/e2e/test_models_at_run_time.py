@@ -141,14 +141,16 @@ def _title(process: psutil.Process) -> str:
 class Stream:
     """A long stream of the steady model, read in a thread: when its events came, and what they were."""
 
-    def __init__(self, service: Live, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, service: Live, pool: ThreadPoolExecutor, tokens: int = STEADY_TOKENS) -> None:
         self._service = service
+        self._tokens = tokens
         self.times: list[float] = []
         self.events: list[str] = []
         self.done = pool.submit(self._read)
 
     def _read(self) -> None:
         body = {"model": "steady", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+        body |= {"max_tokens": self._tokens}
         url = f"{self._service.openai_url}/chat/completions"
         with httpx.stream("POST", url, json=body, headers=self._service.auth, timeout=60) as response:
             assert response.status_code == 200
@@ -161,7 +163,7 @@ class Stream:
         """Wait for its end; fail if anything is missing."""
         self.done.result(PATIENCE_S)
         assert self.events[-1] == "data: [DONE]"
-        assert sum('"content":"' in event and '"content":""' not in event for event in self.events) == STEADY_TOKENS
+        assert sum('"content":"' in event and '"content":""' not in event for event in self.events) == self._tokens
 
     def longest_pause(self) -> float:
         """In seconds."""
@@ -262,7 +264,7 @@ def test_the_managers_death_costs_no_request(service: Live, admin: httpx.Client)
         if _title(process).startswith("ray::ServeReplica:gateway:ModelManager")
     ]
     with ThreadPoolExecutor(1) as pool:
-        stream = Stream(service, pool)
+        stream = Stream(service, pool, tokens=600)
         time.sleep(0.5)
         manager.kill()
         assert [chat(admin, "steady", max_tokens=3).status_code for _ in range(5)] == [200] * 5

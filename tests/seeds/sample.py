@@ -12,6 +12,9 @@ Json = Any
 TOKEN_BLANKS = ('"Authorization: Bearer <token>"', '"Authorization: Bearer "')
 
 
+Credential = Literal["api key", "access token", "refresh token"]
+
+
 @dataclass(frozen=True)
 class Sample:
     """A sample as its document shows it.
@@ -28,6 +31,7 @@ class Sample:
         path: For a ``body``: where it is sent.
         says: Members (``choices[0].finish_reason`` is no path here: top level alone) that the answer must have exactly.
         model: The model that the answer must name: the one that the sample asked for.
+        credential: What has to stand for its token; None: an API key, or nothing in development.
     """
 
     document: str
@@ -40,6 +44,7 @@ class Sample:
     path: str = ""
     says: dict[str, Json] = field(default_factory=dict[str, Json])
     model: str = ""
+    credential: Credential | None = None
 
     @property
     def id(self) -> str:

@@ -146,7 +146,9 @@ class _Server(uvicorn.Server):
 async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
     """Run an ASGI application under uvicorn in this loop; its URL."""
     listener = bound_socket()
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, **options)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5, **options
+    )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -41,6 +41,8 @@ EMBEDDINGS = "all-minilm-l6-v2"
 SCRIPTED = "scripted-chat"
 SLOW = "scripted-slow"
 SLEEPER = "scripted-sleeper"
+BURSTS = "scripted-bursts"
+MANY = "scripted-many"
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Live:
     url: str
     state_dir: Path
     models: tuple[Path, ...]
-    settled: dict[str, str] = field(default_factory=lambda: {SLEEPER: "cold"})
+    settled: dict[str, str] = field(default_factory=lambda: {SLEEPER: "cold", BURSTS: "cold"})
     settings: dict[str, str] = field(default_factory=dict[str, str])
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _run: str = ""

@@ -98,6 +98,13 @@ async def test_admins_do_not_take_their_own_power(gateway: Gateway):
         assert (await client.patch(path, json={"name": "Still here"})).status_code == 200
 
 
+async def test_the_first_admin_is_not_deleted_since_the_next_start_would_bring_them_back(gateway: Gateway):
+    _, client = await client_of(gateway, "admin")
+    async with client:
+        assert_error(await client.delete(f"/v1/admin/users/{ADMIN_ID}"), 409, "first_admin")
+    assert (await gateway.client.get("/v1/auth/me")).json()["id"] == ADMIN_ID
+
+
 async def test_a_guest_is_not_promoted(gateway: Gateway):
     guest = await new_user(gateway.services, "guest")
     assert_error(await gateway.client.patch(f"/v1/admin/users/{guest.id}", json={"role": "admin"}), 409, "guest")
@@ -152,6 +159,23 @@ async def test_refusals_are_in_the_log_with_their_reason(gateway: Gateway):
     (event,) = await audit(gateway, actor=user.id, action="access.refused")
     assert (event["target"], event["outcome"]) == ("/v1/admin/audit-log", "refused")
     assert "admin" in event["detail"]["reason"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["203.0.113.9"],
+        ["198.51.100.1, 203.0.113.9"],
+        # some proxies add a line of their own to the client's
+        ["198.51.100.1", "203.0.113.9"],
+        ["198.51.100.1", "203.0.113.9, 127.0.0.1"],
+    ],
+)
+async def test_the_address_in_the_log_is_what_the_last_proxy_saw(gateway: Gateway, lines: list[str]):
+    headers = [("authorization", f"Bearer {gateway.key}"), *(("x-forwarded-for", line) for line in lines)]
+    user = (await gateway.anonymous.post("/v1/admin/users", json={"name": "x"}, headers=headers)).json()
+    (event,) = await audit(gateway, target=user["id"])
+    assert event["origin"]["address"] == "203.0.113.9"
 
 
 async def test_the_log_goes_by_time(gateway: Gateway):

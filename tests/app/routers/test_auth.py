@@ -34,6 +34,18 @@ async def test_a_refresh_token_as_bearer_in_the_body_or_in_the_cookie_gives_a_ne
     assert response.json()["refresh_token"] != token
 
 
+async def test_a_used_refresh_token_ends_what_its_access_tokens_open_at_once(gateway: Gateway):
+    _, pair = await signed_in(gateway)
+    second = (await gateway.anonymous.post("/v1/auth/refresh", headers=bearer(pair.refresh_token))).json()
+    await gateway.anonymous.post("/v1/auth/refresh", headers=bearer(second["refresh_token"]))
+    headers = bearer(second["access_token"])
+    assert (await gateway.anonymous.get("/v1/auth/me", headers=headers)).status_code == 200
+    assert_error(
+        await gateway.anonymous.post("/v1/auth/refresh", headers=bearer(pair.refresh_token)), 401, "refresh_reused"
+    )
+    assert_error(await gateway.anonymous.get("/v1/auth/me", headers=headers), 401, "session_ended")
+
+
 async def test_the_older_name_takes_get_too(gateway: Gateway):
     _, pair = await signed_in(gateway)
     response = await gateway.anonymous.get("/v1/auth/refresh-token", headers=bearer(pair.refresh_token))
@@ -108,20 +120,47 @@ async def test_the_cookie_of_a_sign_in_says_who_is_calling(gateway: Gateway):
     assert response.json()["id"] == user.id
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"origin": "https://evil.example"},
-        {"origin": "null"},
-        {"sec-fetch-site": "cross-site"},
-        {"sec-fetch-site": "same-site"},
-    ],
-)
+ELSEWHERE = [
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+]
+"""What browsers say of requests that another site made them send."""
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE)
 async def test_cookies_do_not_count_on_behalf_of_other_sites(gateway: Gateway, headers: dict[str, str]):
     _, pair = await signed_in(gateway)
     cookie = {"cookie": f"manta_access={pair.access_token}; manta_refresh={pair.refresh_token}", **headers}
     assert_error(await gateway.anonymous.get("/v1/user/profile", headers=cookie), 401, "missing_credentials")
     assert_error(await gateway.anonymous.post("/v1/auth/refresh", headers=cookie), 401, "missing_credentials")
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE)
+async def test_no_other_site_decides_who_a_browser_is_here(gateway: Gateway, headers: dict[str, str]):
+    _, pair = await signed_in(gateway)
+    for path, body in (
+        ("/v1/auth/guest-login", {}),
+        ("/v1/auth/refresh", {"refresh_token": pair.refresh_token}),
+        ("/v1/auth/logout", {"refresh_token": pair.refresh_token}),
+    ):
+        response = await gateway.anonymous.post(path, json=body, headers=headers)
+        assert response.status_code == 200
+        assert not cookies_of(response), path
+    assert not cookies_of(await gateway.anonymous.post("/v1/auth/logout", headers=headers))
+
+
+async def test_cookies_of_a_session_that_is_over_can_be_laid_down(gateway: Gateway):
+    user, pair = await signed_in(gateway)
+    await gateway.client.post(f"/v1/admin/users/{user.id}/revoke")
+    cookie = {"cookie": f"manta_access={pair.access_token}; manta_refresh={pair.refresh_token}"}
+    response = await gateway.anonymous.post("/v1/auth/logout", headers=cookie)
+    assert_error(response, 401, "session_ended")
+    assert {name: cookie["max-age"] for name, cookie in cookies_of(response).items()} == {
+        "manta_access": "0",
+        "manta_refresh": "0",
+    }
 
 
 async def test_our_own_pages_may_use_the_cookie(gateway: Gateway):

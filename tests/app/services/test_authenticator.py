@@ -271,6 +271,50 @@ async def test_what_is_read_while_the_cache_is_told_to_forget_is_not_kept(auth: 
     assert await auth.principal(key.value) == CALLER
 
 
+async def test_a_look_up_that_has_not_begun_when_the_cache_forgets_goes_on(auth: Authenticator, key: ApiKey):
+    early = asyncio.create_task(auth.principal(key.value))
+    # It runs before the look-up that it made: a forgetting in between met a dict that the look-up was not in.
+    asyncio.get_running_loop().call_soon(auth.forget)
+    late = asyncio.create_task(auth.principal(key.value))
+    assert await asyncio.gather(early, late) == [CALLER, CALLER]
+    assert not auth._lookups  # pyright: ignore[reportPrivateUsage]
+
+
+async def test_a_fresh_look_trusts_nobody_who_was_let_in_before(auth: Authenticator, store: FakeKeys, key: ApiKey):
+    await auth.principal(key.value)
+    assert await auth.principal(key.value, fresh=True) == CALLER
+    assert store.calls == 2
+    store.add(key, active=False)
+    with pytest.raises(AuthenticationFailed):
+        await auth.principal(key.value, fresh=True)
+    with pytest.raises(AuthenticationFailed):
+        await auth.principal(key.value)
+    assert store.calls == 3, "what a fresh look found is kept"
+
+
+async def test_a_fresh_look_joins_no_look_up_under_way(auth: Authenticator, store: FakeKeys, key: ApiKey):
+    store.open_.clear()
+    early = asyncio.create_task(auth.principal(key.value))
+    await asyncio.sleep(0.01)
+    store.add(key, active=False)
+    late = asyncio.create_task(auth.principal(key.value, fresh=True))
+    await asyncio.sleep(0.01)
+    store.open_.set()
+    assert await early == CALLER
+    with pytest.raises(AuthenticationFailed):
+        await late
+
+
+async def test_a_flood_of_a_revoked_key_costs_one_look_up_where_looks_are_fresh_too(
+    auth: Authenticator, store: FakeKeys, key: ApiKey
+):
+    store.add(key, active=False)
+    for _ in range(5):
+        with pytest.raises(AuthenticationFailed):
+            await auth.principal(key.value, fresh=True)
+    assert store.calls == 1
+
+
 async def test_the_cache_is_bounded_and_keeps_what_is_used(
     auth: Authenticator, store: FakeKeys, key: ApiKey, monkeypatch: pytest.MonkeyPatch
 ):

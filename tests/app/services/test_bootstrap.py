@@ -132,6 +132,16 @@ async def test_a_revoked_key_stays_revoked(database: Database, stores: Stores, t
     assert not await opens(stores, key_in(tmp_path))
 
 
+async def test_a_key_that_was_narrowed_stays_narrow(stores: Stores, tmp_path: Path):
+    await ensure_admin(stores, SECRET, tmp_path)
+    key_id = f"key_{key_in(tmp_path).id}"
+    await stores.keys.change(key_id, {"scopes": ["read"], "limits": None})
+    await ensure_admin(stores, SECRET, tmp_path)
+    narrowed = await stores.keys.get(key_id)
+    assert narrowed is not None
+    assert (narrowed.scopes, narrowed.limits) == (("read",), None)
+
+
 async def test_a_lost_file_gets_a_new_key(stores: Stores, tmp_path: Path):
     await ensure_admin(stores, SECRET, tmp_path)
     lost = key_in(tmp_path)

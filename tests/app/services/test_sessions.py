@@ -175,6 +175,13 @@ async def test_who_signed_out_cannot_go_on(service: SessionService, stores: Stor
     assert "logout.succeeded" in await actions(stores, audit)
 
 
+async def test_signing_out_again_and_again_is_written_down_once(service: SessionService, stores: Stores, audit: Audit):
+    pair = await service.start(ADA)
+    for _ in range(3):
+        await service.end_by(pair.refresh_token, BROWSER)
+    assert await actions(stores, audit) == ["logout.succeeded"]
+
+
 @pytest.mark.parametrize("status", ["disabled", "deleted"])
 async def test_who_is_no_more_cannot_go_on(service: SessionService, stores: Stores, status: str):
     pair = await service.start(ADA)

@@ -22,6 +22,10 @@ STATUS = {
 }
 TEXT = {"id": "cmpl-1", "object": "text_completion", "choices": [{"index": 0, "text": "text", "finish_reason": None}]}
 
+PROFILE = {"id": "user_1", "object": "user", "name": "Ada", "role": "user", "is_guest": False, "created_at": 1234567890}
+TOKENS = {"access_token": "...", "refresh_token": "..."}
+NEW_KEY = {"id": "key_1", "object": "api_key", "key": "sk-...", "redacted_value": "sk-...", "created_at": 1234567890}
+
 SAMPLES = (
     Sample(
         DOCUMENT,
@@ -185,39 +189,47 @@ curl -X POST http://localhost:8080/api/v1/chat/completions \
 )
 
 LATER = (
-    Later(
+    Sample(
         DOCUMENT,
         "JWT Token Authentication",
+        "bash",
         r"""curl -H "Authorization: Bearer " \
   http://localhost:8080/api/v1/protected-endpoint""",
-        "identity",
+        shows=PROFILE,
+        credential="access token",
     ),
-    Later(
+    Sample(
         DOCUMENT,
         "API Key Authentication",
+        "bash",
         r"""curl -H "Authorization: Bearer " \
   http://localhost:8080/api/v1/protected-endpoint""",
-        "identity",
+        shows=PROFILE,
+        credential="api key",
     ),
-    Later(DOCUMENT, "OAuth2 Google Login", "curl http://localhost:8080/auth/google", "identity"),
-    Later(DOCUMENT, "OAuth2 Callback", "http://localhost:8080/auth/google/callback?code=&state=", "identity"),
-    Later(
+    Sample(
         DOCUMENT,
         "Token Refresh",
+        "bash",
         r"""curl -X POST http://localhost:8080/api/v1/auth/refresh \
   -H "Authorization: Bearer " """,
-        "identity",
+        shows=TOKENS,
+        says={"object": "access.token", "token_type": "Bearer", "expires_in": 900},
+        credential="refresh token",
     ),
-    Later(
+    Sample(
         DOCUMENT,
         "User Profile",
+        "bash",
         r"""curl -H "Authorization: Bearer " \
   http://localhost:8080/api/v1/user/profile""",
-        "identity",
+        shows=PROFILE,
+        credential="access token",
     ),
-    Later(
+    Sample(
         DOCUMENT,
         "API Keys",
+        "bash",
         r"""curl -X POST http://localhost:8080/api/v1/user/api-keys \
   -H "Authorization: Bearer " \
   -H "Content-Type: application/json" \
@@ -225,7 +237,9 @@ LATER = (
     "name": "Development Key",
     "permissions": ["read", "write"]
   }'""",
-        "identity",
+        shows=NEW_KEY,
+        says={"name": "Development Key", "permissions": ["read", "write"]},
+        credential="api key",
     ),
     Later(
         DOCUMENT,

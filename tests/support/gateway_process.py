@@ -1,0 +1,111 @@
+"""Gateways in processes of their own: replicas, as far as the database and the secret make them.
+
+    python -m tests.support.gateway_process <state folder> <MongoDB URI> <database>
+
+runs one of them over a scripted engine until its standard input ends, which it does with whoever started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from app.domain.model_state import ModelState
+from app.services.catalog import CatalogEntry
+from app.settings import ROOT
+from tests.support.gateway import running_gateway, scripted
+
+SLOW, FAST = "slow", "fast"
+TOKENS_PER_S = 10.0
+START_TIMEOUT_S = 120.0
+ENTRIES = (
+    CatalogEntry(
+        scripted(SLOW, engine_args={"tokens_per_s": TOKENS_PER_S, "max_model_len": 4096}), ModelState("ready", 1)
+    ),
+    CatalogEntry(scripted(FAST), ModelState("ready", 1)),
+)
+
+
+class GatewayProcesses:
+    """Several gateways over one database; a context manager, which ends them.
+
+    Attributes:
+        urls: Where each of them answers.
+        key: An admin's.
+    """
+
+    def __init__(self, number: int, folder: Path, mongodb_uri: str, database: str) -> None:
+        self._commands: Sequence[Sequence[str]] = [
+            (sys.executable, "-m", __name__, str(folder / str(each)), mongodb_uri, database) for each in range(number)
+        ]
+        self._folder = folder
+        self._processes: list[subprocess.Popen[str]] = []
+        self.urls: list[str] = []
+        self.key = ""
+
+    def __enter__(self) -> Self:
+        try:
+            for number, command in enumerate(self._commands):
+                with (self._folder / f"{number}.log").open("w") as log:
+                    self._processes.append(
+                        subprocess.Popen(
+                            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+                        )
+                    )
+            for number in range(len(self._processes)):
+                told = self._first_line(number)
+                self.urls.append(told["url"])
+                self.key = told["key"]
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def _first_line(self, number: int) -> dict[str, str]:
+        process = self._processes[number]
+        assert process.stdout is not None
+        # Whoever says nothing in time is ended, which ends the reading too.
+        watchdog = threading.Timer(START_TIMEOUT_S, process.kill)
+        watchdog.start()
+        try:
+            line = process.stdout.readline()
+        finally:
+            watchdog.cancel()
+        assert line, (self._folder / f"{number}.log").read_text()[-3000:]
+        return json.loads(line)
+
+    def _end(self) -> None:
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+async def main(state_dir: Path, mongodb_uri: str, database: str) -> None:
+    """Be a gateway until there is nothing more to read."""
+    async with running_gateway(state_dir, mongodb_uri, database, ENTRIES) as gateway:
+        print(json.dumps({"url": gateway.url, "key": gateway.key}), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
