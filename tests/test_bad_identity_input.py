@@ -144,7 +144,8 @@ async def test_any_id(target: Target, entry: Entry, id_: str):
     path = PARAMETER.sub(quote(id_, safe=""), entry.path)
     response = await target.send(entry, path, **({"json": {"name": "x"}} if entry in WITH_BODY else {}))
     if id_ != "user_admin" and "/" not in id_ and id_ not in (".", ".."):
-        assert response.status_code == 404
+        # Or the body is none for this route, which is said first.
+        assert response.status_code in (400, 404) if entry in WITH_BODY else response.status_code == 404
 
 
 @many

@@ -26,8 +26,8 @@ async def test_every_caller_is_measured_and_only_cold_ones_ask_the_database(mong
     assert [each.caller for each in found] == CALLERS + CALLERS[::-1]
     for each in found:
         known = each.caller == "key" or each.caller.startswith("token")
-        # The key's first use is written down, too.
-        assert (2 <= each.calls["cold"] <= 2.5) if known else each.calls["cold"] == 0, each
+        # The key's first use is written down, too; the next may have been read before that.
+        assert (2 <= each.calls["cold"] <= 3) if known else each.calls["cold"] == 0, each
         assert not [name for name, calls in each.calls.items() if calls and name != "cold"], each
         assert all(us > 0 for us in each.us.values())
         assert ("authenticator" in each.us) == (each.caller != "anonymous")
