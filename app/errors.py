@@ -221,9 +221,6 @@ class ProviderUnavailable(ServiceUnavailable):
 
     default_code = "provider_unavailable"
 
-    def __init__(self) -> None:
-        super().__init__("The sign-in provider does not answer as it should. Start again shortly.", retry_after_s=5)
-
 
 class NotConfigured(ServiceUnavailable):
     """This installation was not set up for it: only its operator can change that."""

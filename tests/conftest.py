@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.support.loop",
     "tests.support.mongo",
     "tests.support.gateway",
+    "tests.support.sign_in",
     "tests.support.live",
     "tests.support.no_skips",
 ]

@@ -27,6 +27,7 @@ class UserView:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
         """From the user object."""
+        identity: Mapping[str, str] | None = values.get("identity")
         return cls(
             id=values["id"],
             name=values["name"],
@@ -36,7 +37,7 @@ class UserView:
             created_at=values["created_at"],
             service_project=values.get("service_project"),
             limits=values.get("limits"),
-            issuer=(values.get("identity") or {}).get("issuer"),
+            issuer=None if identity is None else identity["issuer"],
         )
 
 

@@ -38,7 +38,7 @@ def keep_login(request: Request, response: Response, begun: Begun, settings: Set
     """Have the browser keep a sign-in until it comes back, beside others that it has under way in other tabs."""
     older = [name for name in request.cookies if name.startswith(_login_prefix(settings))]
     # Browsers send the oldest first.
-    for name in older[: len(older) - MAX_LOGINS + 1]:
+    for name in older[: max(0, len(older) - MAX_LOGINS + 1)]:
         response.delete_cookie(name, httponly=True, secure=is_secure(settings))
     response.set_cookie(
         login_cookie(begun.login.state, settings),

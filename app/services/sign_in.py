@@ -28,6 +28,8 @@ MESSAGES = {
     "login_failed": "The sign-in failed. Start it again at /auth/google.",
     "login_cancelled": "The sign-in was cancelled. Start it again at /auth/google.",
 }
+TROUBLE = "The sign-in provider does not answer as it should. Start again shortly, at /auth/google."
+RETRY_AFTER_S = 5
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,7 +98,7 @@ class SignIn:
         try:
             url = await provider.authorization_url(login)
         except ProviderTrouble:
-            raise ProviderUnavailable from None
+            raise ProviderUnavailable(TROUBLE, retry_after_s=RETRY_AFTER_S) from None
         return Begun(url, login, self._seal.seal(login))
 
     async def finish(self, answer: Answer, sealed: str | None, origin: Origin) -> TokenPair:
@@ -119,7 +121,7 @@ class SignIn:
             raise AuthenticationFailed(MESSAGES[refusal.code], code=refusal.code) from None
         except ProviderTrouble as trouble:
             self._note(str(trouble), origin)
-            raise ProviderUnavailable from None
+            raise ProviderUnavailable(TROUBLE, retry_after_s=RETRY_AFTER_S) from None
         await self._audit.record("login.succeeded", Actor(user.id, None, origin), user.id)
         return await self._session_service.start(user)
 

@@ -148,3 +148,14 @@ def test_the_profile_decides_on_the_anonymous_where_nothing_else_does(
     profile: str, anonymous_inference: bool | None, admitted: bool
 ):
     assert Settings.load(profile=profile, anonymous_inference=anonymous_inference).admits_anonymous is admitted
+
+
+@pytest.mark.parametrize("issuer", ["https://accounts.example.com", "http://localhost:4000", "http://[::1]:4000/a"])
+def test_a_provider_is_spoken_to_encrypted_or_on_this_machine(issuer: str):
+    assert Settings.load(oidc_issuer=issuer).oidc_issuer == issuer
+
+
+@pytest.mark.parametrize("issuer", ["http://accounts.example.com", "http://10.0.0.1", "ftp://localhost", "http://[::1"])
+def test_a_provider_that_anybody_on_the_way_could_be_is_refused(issuer: str):
+    with pytest.raises(SettingsError, match="MANTA_OIDC_ISSUER"):
+        Settings.load(oidc_issuer=issuer)

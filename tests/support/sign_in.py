@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import pytest
+import pytest_asyncio
 from pydantic import SecretStr
 
 from app.domain.audit_event import AuditEvent
 from app.domain.page import PageRequest
-from tests.support.gateway import Gateway, GatewayFactory
+from app.services import build_services
+from tests.support.gateway import Gateway, GatewayFactory, new_key, running_gateway
 from tests.support.hostile_provider import CLIENT_ID, CLIENT_SECRET, HostileProvider, hostile_provider
+from tests.support.mongo import MongoServer
 
 CALLBACK = "/auth/google/callback"
 
@@ -119,9 +123,38 @@ def oidc_settings(provider: HostileProvider) -> dict[str, Any]:
 
 @asynccontextmanager
 async def signing_in(new_gateway: GatewayFactory, **settings: Any) -> AsyncIterator[World]:
-    """A gateway and its provider."""
+    """A gateway and its provider, started for one test."""
     async with (
         hostile_provider() as provider,
         new_gateway([], **{**oidc_settings(provider), **settings}) as gateway,
     ):
         yield World(gateway, provider)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def sign_in_servers(mongodb: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Servers for all tests that need no other settings: see ``fresh_world``."""
+    async with (
+        hostile_provider() as provider,
+        running_gateway(tmp_path_factory.mktemp("state"), mongodb.uri, "sign_in", []) as gateway,
+    ):
+        yield World(gateway, provider)
+
+
+@asynccontextmanager
+async def fresh_world(
+    servers: World, mongodb: MongoServer, database_name: str, **settings: Any
+) -> AsyncIterator[World]:
+    """Services that know nothing yet, over an empty database, and a provider that behaves."""
+    provider, before = servers.provider, servers.gateway.services
+    provider.reset()
+    values = {"mongodb_database": database_name, **oidc_settings(provider), **settings}
+    services = build_services(before.settings.model_copy(update=values), mongodb.uri, before.catalog, before.backend)
+    servers.gateway.app.state.services = services
+    try:
+        await services.stores.prepare()
+        key = await new_key(services)
+        yield World(replace(servers.gateway, services=services, key=key), provider)
+    finally:
+        servers.gateway.app.state.services = before
+        await services.close()

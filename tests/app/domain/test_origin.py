@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from app.domain.origin import client_address
+from app.domain.origin import client_address, is_loopback
 
 TRUSTED = [ipaddress.ip_network(network) for network in ("127.0.0.0/8", "10.0.0.0/8", "::1/128")]
 
@@ -29,3 +29,13 @@ TRUSTED = [ipaddress.ip_network(network) for network in ("127.0.0.0/8", "10.0.0.
 )
 def test_the_address_is_the_last_that_somebody_we_trust_saw(peer: str, forwarded: str, address: str):
     assert client_address(peer, forwarded, TRUSTED) == address
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"])
+def test_this_machine_has_several_names(host: str):
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["", "example.com", "10.0.0.1", "0.0.0.0", "localhost.example.com", "[::2]", "127.1"])
+def test_nothing_else_is_this_machine(host: str):
+    assert not is_loopback(host)

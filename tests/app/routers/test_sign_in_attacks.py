@@ -14,32 +14,31 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from app.domain.login import LOGIN_TTL_S, Login
-from app.services import build_services
 from app.services.login_seal import LoginSeal
 from app.services.oidc import fetcher
 from app.services.oidc.fetcher import MAX_BYTES
-from app.services.sign_in import MESSAGES
-from tests.support.gateway import SECRET, GatewayFactory, running_gateway
+from app.services.sign_in import MESSAGES, TROUBLE
+from tests.support.gateway import SECRET, GatewayFactory
 from tests.support.hostile_provider import (
     CLIENT_ID,
     CLIENT_SECRET,
     HostileProvider,
     answering,
-    hostile_provider,
     public_pem,
     silent,
     stranger_key,
 )
 from tests.support.mongo import MongoServer
-from tests.support.sign_in import Begun, World, oidc_settings
+from tests.support.sign_in import Begun, World, fresh_world
 from tests.test_error_shape import assert_error
 
 FAILED = (401, "login_failed")
@@ -98,9 +97,6 @@ def signed_with_secret(secret: bytes, **changes: Any) -> Callable[[HostileProvid
 
 
 def signed_by_stranger(provider: HostileProvider) -> None:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding
-
     provider.signer = lambda message: stranger_key().sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -236,34 +232,14 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shared(mongodb: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """Two servers for all of these tests."""
-    async with (
-        hostile_provider() as provider,
-        running_gateway(tmp_path_factory.mktemp("state"), mongodb.uri, "attacks", []) as gateway,
-    ):
-        yield World(gateway, provider)
-
-
 @pytest.fixture
 async def world(
-    shared: World, mongodb: MongoServer, database_name: str, request: pytest.FixtureRequest
+    sign_in_servers: World, mongodb: MongoServer, database_name: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[World]:
-    """Services that know nothing yet, over an empty database, and a provider that behaves."""
     attack: Attack | None = getattr(request, "param", None)
-    provider, before = shared.provider, shared.gateway.services
-    provider.reset()
-    settings = before.settings.model_copy(
-        update={"mongodb_database": database_name, **oidc_settings(provider), **(attack.settings if attack else {})}
-    )
-    services = build_services(settings, mongodb.uri, before.catalog, before.backend)
-    shared.gateway.app.state.services = services
-    try:
-        yield World(replace(shared.gateway, services=services), provider)
-    finally:
-        shared.gateway.app.state.services = before
-        await services.close()
+    settings = attack.settings if attack else {}
+    async with fresh_world(sign_in_servers, mongodb, database_name, **settings) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -287,8 +263,7 @@ async def assert_refused(
     """The answer says nothing, the log says why, and nothing came of it."""
     assert_error(response, *told)
     assert response.headers["cache-control"] == "no-store"
-    if told[1] in MESSAGES:
-        assert response.json()["error"]["message"] == MESSAGES[told[1]]
+    assert response.json()["error"]["message"] == MESSAGES.get(told[1], TROUBLE)
     assert reason not in response.text
     assert "manta_access" not in "".join(response.headers.get_list("set-cookie"))
     event = (await world.events("login.failed"))[-1]

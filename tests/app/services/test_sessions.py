@@ -194,3 +194,17 @@ async def test_who_is_no_more_cannot_go_on(service: SessionService, stores: Stor
 async def test_a_service_account_cannot_sign_in(service: SessionService):
     with pytest.raises(PermissionDenied):
         await service.start(replace(ADA, service_project="proj_1"))
+
+
+async def test_a_refresh_token_tells_its_session_without_being_used(service: SessionService, clock: Clock):
+    pair = await service.start(ADA)
+    session_id = await service.session_of(pair.refresh_token)
+    assert session_id is not None
+    assert session_id.startswith("sess_")
+    following = await service.refresh(pair.refresh_token, BROWSER)
+    assert await service.session_of(pair.refresh_token) is None, "it was used"
+    assert await service.session_of(following.refresh_token) == session_id
+    for token in ("x", following.access_token, RefreshToken.first(b"another key").value, RefreshToken.first(KEY).value):
+        assert await service.session_of(token) is None
+    clock.now += 31 * DAY_S
+    assert await service.session_of(following.refresh_token) is None, "it is over"
