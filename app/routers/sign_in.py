@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from app.domain.login import Answer
 from app.domain.origin import Origin
 from app.error_handlers import render
-from app.errors import ApiError, AuthenticationFailed
+from app.errors import ApiError, AuthenticationFailed, ServiceUnavailable
 from app.openapi import request_body
 from app.routers.cookies import forget_login, keep_login, keep_tokens, login_cookie, no_store
 from app.routers.dependencies import (
@@ -81,6 +81,7 @@ async def _begin(request: Request, services: Services) -> Begun:
 
 
 async def _finish(services: Services, answer: Answer, sealed: str | None, origin: Origin) -> Response:
+    over = True
     try:
         pair = await services.sign_in.finish(answer, sealed, origin)
         response: Response = JSONResponse(pair.to_dict())
@@ -88,7 +89,9 @@ async def _finish(services: Services, answer: Answer, sealed: str | None, origin
     except ApiError as error:
         response = render(error)
         no_store(response)
-    if answer.state is not None:
+        # Who comes back while the database is away can try again.
+        over = not isinstance(error, ServiceUnavailable)
+    if over and answer.state is not None:
         forget_login(response, answer.state, services.settings)
     return response
 

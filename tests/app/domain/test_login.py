@@ -72,7 +72,7 @@ def test_without_it_this_machine_is_believed(host: str):
         "::1",
         "localhost\n",
         " localhost",
-        "ⅼocalhost",
+        "\u217cocalhost",
     ],
 )
 def test_without_it_nobody_else_is(host: str):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +12,8 @@ import pytest
 
 from app.domain.user import Identity
 from app.routers.cookies import MAX_LOGINS
-from tests.support.gateway import Gateway, GatewayFactory, new_key, new_user
-from tests.support.hostile_provider import CLIENT_ID, SUBJECT
+from tests.support.gateway import Gateway, GatewayFactory, new_key, new_user, running_gateway
+from tests.support.hostile_provider import CLIENT_ID, SUBJECT, hostile_provider
 from tests.support.mongo import MongoServer
 from tests.support.people import bearer
 from tests.support.sign_in import World, cookie_header, cookies_of, fresh_world, oidc_settings, signing_in
@@ -433,3 +434,24 @@ async def test_a_sign_in_is_begun_at_one_gateway_and_finished_at_another_once(
 async def test_an_installation_with_another_secret_cannot_finish_it(world: World, new_gateway: GatewayFactory):
     async with new_gateway([], secret_key="another secret of the tests", **oidc_settings(world.provider)) as other:
         assert_error(await replace(world, gateway=other).come_back(await world.begin()), 401, "login_failed")
+
+
+async def test_while_the_database_is_away_nobody_is_refused_and_nothing_is_used_up(
+    own_mongodb: MongoServer, tmp_path: Path, database_name: str
+):
+    async with (
+        hostile_provider() as provider,
+        running_gateway(
+            tmp_path, own_mongodb.uri, database_name, [], mongodb_timeout_s=1, **oidc_settings(provider)
+        ) as gateway,
+    ):
+        world = World(gateway, provider)
+        begun = await world.begin()
+        code = provider.grant(begun.url)
+        own_mongodb.stop()
+        response = await world.come_back(begun, {"code": code})
+        assert_error(response, 503, "database_unavailable")
+        assert "set-cookie" not in response.headers, "the browser keeps what it needs to try again"
+        assert provider.asked["/token"] == 0
+        own_mongodb.start()
+        assert (await world.come_back(begun, {"code": code})).status_code == 200
