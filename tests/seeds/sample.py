@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["bash", "python", "javascript", "body", "url"]
+Kind = Literal["bash", "python", "javascript", "body", "url", "sign-in"]
 Json = Any
 
 TOKEN_BLANKS = ('"Authorization: Bearer <token>"', '"Authorization: Bearer "')
@@ -22,7 +22,8 @@ class Sample:
     Attributes:
         document: The short name of the document that it comes from.
         title: The heading that it stands under.
-        kind: What it is: ``bash`` and the languages are run as they stand, a ``body`` is sent to ``path``.
+        kind: What it is: ``bash`` and the languages are run as they stand, a ``body`` is sent to ``path``, a
+            ``sign-in`` goes to a service that has a provider.
         text: The sample, verbatim.
         shows: What the document says of the answer: its example, parsed; each key must be in the answer, with a value
             of the same type. In a stream this holds for each chunk.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from tests.seeds.documents import s0_endpoints, s1_completions, s2_builtin_serve
 from tests.seeds.programs import LONGEST_S, STORY_S, Answer, bash, node, python_028
 from tests.seeds.sample import Sample
 from tests.seeds.shape import differences
+from tests.support.gateway import GatewayFactory
 from tests.support.live import Live
 from tests.support.openai_schema import data_events
+from tests.support.sign_in import cookie_header, signing_in
 
 DOCUMENTS = (s0_endpoints, s1_completions, s2_builtin_server, s3_api_reference)
 SAMPLES: tuple[Sample, ...] = tuple(sample for document in DOCUMENTS for sample in document.SAMPLES)
@@ -76,6 +79,23 @@ def test_an_address_shows_a_page(sample: Sample, live: Live) -> None:
     response = httpx.get(sample.addressed(live.url))
     assert response.status_code == sample.status
     assert response.headers["content-type"].startswith("text/html")
+
+
+async def test_a_sign_in_goes_to_the_provider_and_comes_back_with_tokens(
+    new_gateway: GatewayFactory, tmp_path: Path
+) -> None:
+    login, callback = (sample for sample in SAMPLES if sample.kind == "sign-in")
+    async with signing_in(new_gateway) as world:
+        url = world.gateway.url
+        sent = await asyncio.to_thread(bash, login.addressed(url), tmp_path)
+        assert sent.status == login.status
+        assert (sent.header("location") or "").startswith(f"{world.provider.url}/authorize?")
+        begun = await world.begin()
+        code, state = world.provider.grant(begun.url), begun.params["state"]
+        address = callback.addressed(url).replace("code=", f"code={code}").replace("state=", f"state={state}")
+        response = await world.gateway.anonymous.get(address, headers=cookie_header(begun.cookies))
+        assert response.status_code == callback.status, response.text
+        check_answer(callback, response.json())
 
 
 @pytest.mark.live

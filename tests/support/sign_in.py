@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from app.domain.audit_event import AuditEvent
+from app.domain.audit_event import AuditEvent, EventFilter
 from app.domain.page import PageRequest
 from app.services import build_services
 from tests.support.gateway import Gateway, GatewayFactory, new_key, running_gateway
@@ -104,7 +104,7 @@ class World:
         """What the audit log has, oldest first."""
         audit = self.gateway.services.audit
         await audit.close()
-        page = await audit.list(PageRequest(limit=100, order="asc"), since_ms=None, until_ms=None, action=action)
+        page = await audit.list(PageRequest(limit=100, order="asc"), EventFilter(actions=[action] if action else []))
         return list(page.items)
 
     async def count(self, collection: str, **where: Any) -> int:

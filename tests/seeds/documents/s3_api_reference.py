@@ -186,9 +186,6 @@ curl -X POST http://localhost:8080/api/v1/chat/completions \
         says={"object": "chat.completion.chunk"},
         model="jan-v1-4b",
     ),
-)
-
-LATER = (
     Sample(
         DOCUMENT,
         "JWT Token Authentication",
@@ -206,6 +203,15 @@ LATER = (
   http://localhost:8080/api/v1/protected-endpoint""",
         shows=PROFILE,
         credential="api key",
+    ),
+    Sample(DOCUMENT, "OAuth2 Google Login", "sign-in", "curl http://localhost:8080/auth/google", status=302),
+    Sample(
+        DOCUMENT,
+        "OAuth2 Callback",
+        "sign-in",
+        "http://localhost:8080/auth/google/callback?code=&state=",
+        shows=TOKENS,
+        says={"object": "access.token", "token_type": "Bearer", "expires_in": 900},
     ),
     Sample(
         DOCUMENT,
@@ -241,6 +247,9 @@ LATER = (
         says={"name": "Development Key", "permissions": ["read", "write"]},
         credential="api key",
     ),
+)
+
+LATER = (
     Later(
         DOCUMENT,
         "Create Conversation",
