@@ -9,6 +9,7 @@ from app.domain.principal import Role
 from app.domain.secrets import random_base62
 
 UserStatus = Literal["active", "disabled"]
+NameFrom = Literal["issuer", "own"]
 ADMIN_ID = "user_admin"
 """The one that the first start makes, and whose key is in ``<state_dir>/api-key``."""
 
@@ -31,6 +32,7 @@ class User:
         email: Verified by the issuer, or given by an admin; no two users are told apart by it.
         picture: Address of an image.
         identity: Who they are at the issuer; None for guests and those whom an admin added.
+        name_from: Who chose the name: the ``issuer``'s follows what the issuer says, one's ``own`` stays.
         limits: "none" where an admin lifted them; None for the policy's.
         service_project: The project of a service account: a program that has keys there and cannot sign in. None for
             people.
@@ -44,6 +46,7 @@ class User:
     picture: str | None = None
     status: UserStatus = "active"
     identity: Identity | None = None
+    name_from: NameFrom = "issuer"
     limits: Literal["none"] | None = None
     service_project: str | None = None
 

@@ -123,7 +123,7 @@ class Accounts:
             DatabaseUnavailable: The database did not answer.
             NotFound: They are no more.
         """
-        return _found(await self._users.change(user_id, name=name))
+        return _found(await self._users.change(user_id, name=name, name_from="own"))
 
     async def change(self, user_id: str, body: ChangeUserRequest, caller: Principal, actor: Actor) -> User:
         """Change what the body names; whoever is disabled is signed out.
@@ -146,6 +146,8 @@ class Accounts:
         if user.is_service_account and fields.get("role") == "admin":
             raise Conflict("A service account is a program of one project. It cannot be an admin.", code="not_a_person")
         await self._audit.record("user.updated", actor, user_id, **fields)
+        if "name" in fields:
+            fields["name_from"] = "own"
         changed = _found(await self._users.change(user_id, **fields))
         if changed.status != "active":
             await self._sessions.end_all(user_id, "user disabled")

@@ -60,7 +60,7 @@ class Identities:
         if guest is None:
             return None
         try:
-            user = await self._users.adopt(guest.id, profile.identity, **profile.fields)
+            user = await self._users.adopt(guest.id, profile.identity, **_said_of(guest, profile))
         except IdentityTaken:
             return await self._users.by_identity(profile.identity)
         if user is None:
@@ -103,10 +103,15 @@ class Identities:
 
     async def _refreshed(self, user: User, profile: Profile) -> User:
         current = {"name": user.name, "email": user.email, "picture": user.picture}
-        changes = {name: value for name, value in profile.fields.items() if current[name] != value}
+        changes = {name: value for name, value in _said_of(user, profile).items() if current[name] != value}
         if not changes:
             return user
         changed = await self._users.change(user.id, where=None, **changes)
         if changed is None:
             raise LoginRefused("the user was deleted just now", target=user.id)
         return changed
+
+
+def _said_of(user: User, profile: Profile) -> dict[str, str]:
+    """What the provider says of a user, but for a name that they chose themselves."""
+    return {name: value for name, value in profile.fields.items() if name != "name" or user.name_from == "issuer"}

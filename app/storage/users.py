@@ -147,7 +147,7 @@ class Users:
     async def change(
         self, user_id: str, *, where: Mapping[str, Any] | None = None, **fields: str | None
     ) -> User | None:
-        """Set fields of a user: ``name``, ``role``, ``status``, ``email``, ``picture``, ``limits``.
+        """Set fields of a user: ``name``, ``name_from``, ``role``, ``status``, ``email``, ``picture``, ``limits``.
 
         Args:
             where: What must hold of the stored user besides.
@@ -199,6 +199,7 @@ def _document(user: User) -> Document:
         "_id": user.id,
         "role": user.role,
         "name": user.name,
+        "name_from": user.name_from,
         "email": user.email,
         "picture": user.picture,
         "status": user.status,
@@ -230,6 +231,7 @@ def _user(document: Document) -> User:
         picture=document.get("picture"),
         status=status,
         identity=Identity(issuer, document["issuer_subject"]) if issuer else None,
+        name_from=document.get("name_from", "issuer"),
         limits=document.get("limits"),
         service_project=document.get("service_project"),
     )

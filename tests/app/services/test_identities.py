@@ -67,6 +67,22 @@ async def test_who_has_no_name_is_called_by_their_address_or_somebody(stores: St
     assert (named.name, nameless.name) == ("a@example.com", "Somebody")
 
 
+async def test_a_name_follows_what_the_issuer_says_until_somebody_chooses_one(stores: Stores):
+    service = identities(stores)
+    user = await service.user_of(ADA, None, BROWSER)
+    renamed = await service.user_of(replace(ADA, name="Ada L."), None, BROWSER)
+    assert (renamed.id, renamed.name) == (user.id, "Ada L.")
+    await stores.users.change(user.id, name="Countess", name_from="own")
+    again = await service.user_of(replace(ADA, email="countess@example.com"), None, BROWSER)
+    assert (again.name, again.email) == ("Countess", "countess@example.com")
+
+
+async def test_a_guest_keeps_the_name_that_they_chose(stores: Stores):
+    guest, session_id = await guest_in(stores, name_from="own")
+    user = await identities(stores).user_of(ADA, session_id, BROWSER)
+    assert (user.id, user.name, user.email) == (guest.id, "Guest", "ada@example.com")
+
+
 async def test_who_is_stored_by_another_gateway_just_then_is_that_user(stores: Stores, database: Database):
     stored = await identities(stores).user_of(ADA, None, BROWSER)
     assert await identities(slow(stores, database)).user_of(ADA, None, BROWSER) == stored
