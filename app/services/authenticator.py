@@ -127,9 +127,19 @@ class Authenticator:
 
     def forget(self, subject: str | None = None) -> None:
         """Trust nothing that was read before of one user, or of anybody: what is stored has changed in this process."""
-        kept = self._snapshots.items() if subject is not None else ()
+        self._keep(lambda principal: subject is not None and principal.subject != subject)
+
+    def forget_refused(self) -> None:
+        """Look those up again who were refused: credentials came to be that may have been looked for in vain."""
+        self._keep(lambda _: True)
+
+    def _keep(self, holds: Callable[[Principal], bool]) -> None:
+        # Whose a refused credential was is not known: it may count now, whatever changed.
+        snapshots = self._snapshots.items()
         # What a look-up under way finds goes to the dict that it began with, and is shared with nobody new.
-        self._snapshots = OrderedDict((mark, found) for mark, found in kept if not _is_of(found, subject))
+        self._snapshots = OrderedDict(
+            (mark, found) for mark, found in snapshots if (who := found.known.principal) and holds(who)
+        )
         self._lookups = {}
 
     async def close(self) -> None:
@@ -206,9 +216,3 @@ class Authenticator:
     async def _touch(self, key_id: str) -> None:
         with contextlib.suppress(DatabaseUnavailable):
             await self._keys.touch(key_id)
-
-
-def _is_of(snapshot: _Snapshot, subject: str | None) -> bool:
-    principal = snapshot.known.principal
-    # Whose a refused credential was is not kept: it may be theirs, and count again.
-    return principal is None or principal.subject == subject

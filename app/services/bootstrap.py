@@ -43,7 +43,7 @@ async def bootstrap(services: Services) -> None:
             await services.stores.prepare()
             await ensure_admin(services.stores, services.settings.secret(), services.settings.state_dir)
             # Somebody quick may have shown the new key before it was stored.
-            services.authenticator.forget()
+            services.authenticator.forget_refused()
             return
         except DatabaseUnavailable:
             if not waiting:

@@ -254,8 +254,17 @@ async def test_a_key_that_comes_to_be_works_as_soon_as_the_cache_is_told(auth: A
     with pytest.raises(AuthenticationFailed):
         await auth.principal(key.value)
     store.add(key)
-    auth.forget()
+    auth.forget_refused()
     assert await auth.principal(key.value) == CALLER
+
+
+async def test_who_is_known_stays_known_when_the_refused_are_forgotten(
+    auth: Authenticator, store: FakeKeys, key: ApiKey
+):
+    await auth.principal(key.value)
+    auth.forget_refused()
+    await auth.principal(key.value)
+    assert store.calls == 1
 
 
 async def test_what_is_read_while_the_cache_is_told_to_forget_is_not_kept(auth: Authenticator, store: FakeKeys):
