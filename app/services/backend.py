@@ -7,11 +7,34 @@ gateway relays what comes as it comes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from app.domain.model_spec import ModelSpec
+from app.domain.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Who waits, and for how much: what order among those who wait goes by.
+
+    Attributes:
+        tenant: Whose request it is; tenants get the same, as long as their weights are.
+        weight: How much more of a model a tenant gets than one of weight 1, while both wait.
+        priority: Those of a higher one come first, whatever they had.
+        input_tokens: How long the prompt is, roughly.
+        output_tokens: How long the answer may become.
+    """
+
+    tenant: str = ""
+    weight: float = 1.0
+    priority: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+NOBODY = Share()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +46,48 @@ class EngineRequest:
         body: The checked JSON body; its ``model`` is the model's id.
         request_id: Ours; the engine derives the answer's id from it.
         model: The name the caller asked for: the answer carries it.
+        account: The ``UsageDraft`` on its way, encoded; empty where nobody counts.
+        share: What its place in a queue goes by.
     """
 
     path: str
     body: bytes
     request_id: str
     model: str
+    account: bytes = b""
+    share: Share = NOBODY
+
+
+class Meter(Protocol):
+    """Hears what a request takes: once for every replica that had it, whatever becomes of answer and caller."""
+
+    def began(self) -> None:
+        """A replica has the request: ``ended`` will be called once for it."""
+        ...
+
+    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
+        """The replica's work is over, also where it was cut short.
+
+        Args:
+            usage: What it took; None where the replica died and nobody can say.
+            written: To be called as soon as that is on record: until then the replica keeps it, and writes it itself
+                if it loses its gateway.
+        """
+        ...
+
+
+class NoMeter:
+    """Counts nothing."""
+
+    def began(self) -> None:
+        """Nothing to do."""
+
+    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:  # noqa: ARG002
+        """Let the replica forget it."""
+        written()
+
+
+UNMETERED = NoMeter()
 
 
 class EngineResponse(Protocol):
@@ -58,7 +117,7 @@ class EngineResponse(Protocol):
 class ModelBackend(Protocol):
     """Brings a request to a replica of its model."""
 
-    async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
+    async def send(self, spec: ModelSpec, request: EngineRequest, meter: Meter = UNMETERED) -> EngineResponse:
         """Queue, wake the model if it sleeps, choose a replica, and return when its answer's first bytes are here.
 
         A replica's death before that is retried once on another (or the restarted) one. Cancelling the call cancels
