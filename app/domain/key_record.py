@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from app.domain.principal import Principal, Role, Scope
+from app.domain.limits import OwnLimits
+from app.domain.principal import Principal, Scope
+from app.domain.user import User
 
 DEFAULT_PROJECT = "proj_default"
 """Where keys belong whose maker named no project."""
 
-Limits = Literal["none"] | Mapping[str, int]
+Limits = Literal["none"] | Mapping[str, int | float]
 """``"none"``: lifted by an admin. Else what this key is held to besides the policy's, by the name of the limit."""
 
 
@@ -24,6 +26,7 @@ class KeyRecord:
         owner: The user whom it stands for.
         models: The only models that it opens, by id or alias; None for all.
         limits: Its own, or None for the policy's alone.
+        limits_by_admin: Whether an admin gave it these.
         expires_at_ms: Epoch milliseconds, or None for never; likewise ``last_used_at_ms``, within a minute.
     """
 
@@ -36,6 +39,7 @@ class KeyRecord:
     project: str = DEFAULT_PROJECT
     models: tuple[str, ...] | None = None
     limits: Limits | None = None
+    limits_by_admin: bool = False
     active: bool = True
     expires_at_ms: int | None = None
     last_used_at_ms: int | None = None
@@ -44,21 +48,21 @@ class KeyRecord:
         """Whether it opens anything at this moment."""
         return self.active and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
 
-    def principal(self, role: Role) -> Principal:
-        """Whoever shows it.
-
-        Args:
-            role: Its owner's.
-        """
+    def principal(self, owner: User) -> Principal:
+        """Whoever shows it."""
         return Principal(
             kind="api_key",
             subject=self.owner,
-            role=role,
+            role=owner.role,
             scopes=frozenset(self.scopes),
             key_id=self.id,
             project_id=self.project,
             models=None if self.models is None else frozenset(self.models),
             bounded=self.models is not None or self.expires_at_ms is not None or isinstance(self.limits, Mapping),
+            user_limits=held(owner.limits),
+            key_limits=held(self.limits),
+            key_limits_by_admin=self.limits_by_admin,
+            plan=owner.plan,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +81,11 @@ class KeyRecord:
             "created_at": seconds(self.created_at_ms),
             "last_used_at": seconds(self.last_used_at_ms),
         }
+
+
+def held(limits: Limits | None) -> OwnLimits | None:
+    """Limits as a caller carries them."""
+    return tuple(limits.items()) if isinstance(limits, Mapping) else limits
 
 
 def seconds(milliseconds: int | None) -> int | None:

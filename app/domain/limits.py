@@ -22,6 +22,9 @@ Per = Literal["second", "minute", "hour", "day", "month"]
 PERIOD_MS: Mapping[Per, int] = {"second": 1000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 """A month has no fixed length."""
 
+OwnLimits = Literal["none"] | tuple[tuple[str, int | float], ...]
+"""``"none"``: lifted. Else what one key or user is held to, by the names in ``app.domain.limit_table.OWN``."""
+
 Amounts = Mapping[What, int]
 """How much of what: what a request takes, or took."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from app.domain.limits import OwnLimits
+
 Scope = Literal["read", "write", "admin"]
 """``read``: own resources and models. ``write``: inference and changes. ``admin``: what is everybody's, for admins."""
 
@@ -29,6 +31,10 @@ class Principal:
         project_id: What the API key belongs to, when one was used.
         models: The only models this credential may use, by id or alias; None for all.
         bounded: The credential is an API key that may do less than its owner, or not for ever.
+        user_limits: What an admin gave the user instead of the policy's; None for the policy's.
+        key_limits: What the key is held to besides.
+        key_limits_by_admin: Whether an admin gave the key these: then they may be more than the policy's.
+        plan: The user's plan.
     """
 
     kind: PrincipalKind
@@ -40,6 +46,10 @@ class Principal:
     project_id: str | None = None
     models: frozenset[str] | None = None
     bounded: bool = False
+    user_limits: OwnLimits | None = None
+    key_limits: OwnLimits | None = None
+    key_limits_by_admin: bool = False
+    plan: str | None = None
 
     @classmethod
     def anonymous(cls, address: str) -> Principal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,7 +34,8 @@ class User:
         picture: Address of an image.
         identity: Who they are at the issuer; None for guests and those whom an admin added.
         name_from: Who chose the name: the ``issuer``'s follows what the issuer says, one's ``own`` stays.
-        limits: "none" where an admin lifted them; None for the policy's.
+        limits: "none" where an admin lifted them, or what an admin gave them instead; None for the policy's.
+        plan: The policy's plan that an admin gave them.
         service_project: The project of a service account: a program that has keys there and cannot sign in. None for
             people.
     """
@@ -47,7 +49,8 @@ class User:
     status: UserStatus = "active"
     identity: Identity | None = None
     name_from: NameFrom = "issuer"
-    limits: Literal["none"] | None = None
+    limits: Literal["none"] | Mapping[str, int | float] | None = None
+    plan: str | None = None
     service_project: str | None = None
 
     @property

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError
 
+from app.domain.key_record import Limits
 from app.schemas.common import Strict, example
 from app.schemas.json_body import is_array, is_object
 from app.schemas.problem import refusal, shown, wrong
@@ -62,14 +63,29 @@ Models = Annotated[
 Count = Annotated[int, Field(ge=1, le=10**12)]
 
 
-class OwnLimits(Strict):
-    """What a key is held to besides what its owner is."""
+Spend = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
 
-    requests_per_minute: Count | None = None
-    requests_per_hour: Count | None = None
-    tokens_per_minute: Count | None = None
-    concurrent_requests: Count | None = None
-    monthly_tokens: Count | None = None
+
+class OwnLimits(Strict):
+    """What one key, or one user, is held to."""
+
+    requests_per_minute: Count | None = Field(default=None, description="To models.")
+    requests_per_hour: Count | None = Field(default=None, description="Of any kind.")
+    requests_per_day: Count | None = Field(default=None, description="Of any kind.")
+    tokens_per_minute: Count | None = Field(default=None, description="Of prompts and answers together.")
+    tokens_per_day: Count | None = None
+    concurrent_requests: Count | None = Field(default=None, description="To models, under way at the same time.")
+    monthly_tokens: Count | None = Field(default=None, description="In a month of the calendar, in UTC.")
+    monthly_spend: Spend | None = Field(
+        default=None, description="By the models' prices, in the currency of the installation."
+    )
+
+
+def stored_limits(limits: OwnLimits | str | None) -> Limits | None:
+    """A request's limits as they are kept."""
+    if isinstance(limits, OwnLimits):
+        return {name: count for name, count in limits.model_dump().items() if count is not None} or None
+    return "none" if limits == "none" else None
 
 
 KeyLimits = Annotated[
@@ -134,8 +150,11 @@ class ChangeUserRequest(Strict):
     name: Name | None = None
     role: Literal["user", "admin"] | None = None
     status: Literal["active", "disabled"] | None = None
-    limits: Literal["none"] | None = Field(
-        default=None, description='"none" lifts their limits; null brings them back.'
+    limits: KeyLimits | None = Field(
+        default=None, description="Theirs instead of the policy's; \"none\" lifts all; null brings the policy's back."
+    )
+    plan: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] | None = Field(
+        default=None, description="A plan of the policy's; null takes it away."
     )
 
 

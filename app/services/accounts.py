@@ -12,7 +12,7 @@ from app.domain.page import MAX_LIMIT, Page, PageRequest
 from app.domain.principal import Principal, Role
 from app.domain.user import ADMIN_ID, User, new_user_id
 from app.errors import Conflict, NotFound, PermissionDenied
-from app.schemas.identity import AddUserRequest, ChangeUserRequest
+from app.schemas.identity import AddUserRequest, ChangeUserRequest, stored_limits
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.sessions import SessionService, TokenPair
@@ -135,7 +135,9 @@ class Accounts:
         """
         user = await self.get(user_id)
         fields = body.model_dump(exclude_unset=True)
-        fields = {name: value for name, value in fields.items() if value is not None or name == "limits"}
+        fields = {name: value for name, value in fields.items() if value is not None or name in ("limits", "plan")}
+        if "limits" in fields:
+            fields["limits"] = stored_limits(body.limits)
         if not fields:
             return user
         loses = fields.get("role", user.role) != "admin" or fields.get("status", user.status) != "active"
@@ -228,6 +230,7 @@ def describe_to_admin(user: User) -> dict[str, Any]:
         **describe(user),
         "status": user.status,
         "limits": user.limits,
+        "plan": user.plan,
         "service_project": user.service_project,
         "identity": identity and {"issuer": identity.issuer, "subject": identity.subject},
     }

@@ -7,12 +7,12 @@ from typing import Any
 
 from app.domain.api_key import ApiKey
 from app.domain.audit_event import Actor
-from app.domain.key_record import DEFAULT_PROJECT, KeyRecord, Limits
+from app.domain.key_record import DEFAULT_PROJECT, KeyRecord
 from app.domain.page import Page, PageRequest
 from app.domain.principal import Principal, Scope
 from app.domain.user import User
 from app.errors import Conflict, NotFound, PermissionDenied
-from app.schemas.identity import ChangeKeyRequest, CreateKeyRequest, OwnLimits
+from app.schemas.identity import ChangeKeyRequest, CreateKeyRequest, OwnLimits, stored_limits
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.project_access import ProjectAccess
@@ -81,6 +81,7 @@ class KeyService:
             project=project,
             models=None if wanted.models is None else tuple(wanted.models),
             limits=stored_limits(wanted.limits),
+            limits_by_admin=caller.is_admin,
             expires_at_ms=None if wanted.expires_at is None else wanted.expires_at * 1000,
         )
         detail = {"owner": owner.id, "project": project, "permissions": wanted.permissions}
@@ -123,7 +124,7 @@ class KeyService:
         """
         _check_may_manage(caller)
         before = await self.get(key_id, **where)
-        fields = _changed(body)
+        fields = _changed(body, caller)
         if not fields:
             return before
         if set(fields) != {"name"}:
@@ -152,14 +153,7 @@ class KeyService:
         return revoked
 
 
-def stored_limits(limits: OwnLimits | str | None) -> Limits | None:
-    """A request's limits as they are kept."""
-    if isinstance(limits, OwnLimits):
-        return {name: count for name, count in limits.model_dump().items() if count is not None} or None
-    return "none" if limits == "none" else None
-
-
-def _changed(body: ChangeKeyRequest) -> Mapping[str, Any]:
+def _changed(body: ChangeKeyRequest, caller: Principal) -> Mapping[str, Any]:
     said = body.model_fields_set
     fields: dict[str, Any] = {}
     if body.name is not None:
@@ -172,6 +166,7 @@ def _changed(body: ChangeKeyRequest) -> Mapping[str, Any]:
         fields["models"] = body.models
     if "limits" in said:
         fields["limits"] = stored_limits(body.limits)
+        fields["limits_by_admin"] = caller.is_admin
     return fields
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.domain.api_key import PREFIX, ApiKey
+from app.domain.key_record import held
 from app.domain.principal import EVERYTHING, USE, Principal
 from app.errors import AuthenticationFailed, DatabaseUnavailable
 from app.services.access_tokens import AccessTokens, Claims
@@ -187,7 +188,7 @@ class Authenticator:
         self._note_use(found, now_ms)
         expires_at_ms = found.key.expires_at_ms
         expires_at = float("inf") if expires_at_ms is None else expires_at_ms / 1000
-        return Known(found.key.principal(found.owner.role), expires_at=expires_at)
+        return Known(found.key.principal(found.owner), expires_at=expires_at)
 
     async def _by_token(self, claims: Claims) -> Known:
         session = await self._sessions.get(claims.session_id)
@@ -202,6 +203,8 @@ class Authenticator:
             role=user.role,
             scopes=EVERYTHING if user.role == "admin" else USE,
             session_id=session.id,
+            user_limits=held(user.limits),
+            plan=user.plan,
         )
         return Known(principal, expires_at=claims.expires_at)
 

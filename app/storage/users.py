@@ -144,10 +144,9 @@ class Users:
         async with self._database.operation():
             return await find_page(self._users, where, page, _user)
 
-    async def change(
-        self, user_id: str, *, where: Mapping[str, Any] | None = None, **fields: str | None
-    ) -> User | None:
-        """Set fields of a user: ``name``, ``name_from``, ``role``, ``status``, ``email``, ``picture``, ``limits``.
+    async def change(self, user_id: str, *, where: Mapping[str, Any] | None = None, **fields: Any) -> User | None:
+        """Set fields of a user: ``name``, ``name_from``, ``role``, ``status``, ``email``, ``picture``, ``limits``,
+        ``plan``.
 
         Args:
             where: What must hold of the stored user besides.
@@ -203,7 +202,8 @@ def _document(user: User) -> Document:
         "email": user.email,
         "picture": user.picture,
         "status": user.status,
-        "limits": user.limits,
+        "limits": dict(user.limits) if isinstance(user.limits, Mapping) else user.limits,
+        "plan": user.plan,
         "service_project": user.service_project,
         "created_at_ms": user.created_at_ms,
         **(_identity_fields(user.identity) if user.identity else {}),
@@ -233,5 +233,6 @@ def _user(document: Document) -> User:
         identity=Identity(issuer, document["issuer_subject"]) if issuer else None,
         name_from=document.get("name_from", "issuer"),
         limits=document.get("limits"),
+        plan=document.get("plan"),
         service_project=document.get("service_project"),
     )
