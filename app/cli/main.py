@@ -20,7 +20,8 @@ from app.cli.serve import Plan, serve
 from app.cli.status import show_status
 from app.cli.stop import stop_run
 from app.cli.users import add_users
-from app.services.model_files import ModelFileError, load_models
+from app.services.model_files import load_models
+from app.services.yaml_files import ConfigFileError
 from app.settings import ROOT, Settings, SettingsError
 
 Models = Annotated[
@@ -113,7 +114,7 @@ def _told(screen: Screen) -> Generator[None]:
     except SettingsError as error:
         screen.fail(str(error))
         _exit(2)
-    except ModelFileError as error:
+    except ConfigFileError as error:
         for problem in error.problems:
             screen.fail(problem)
         _exit(2)

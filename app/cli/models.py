@@ -89,7 +89,7 @@ def _add_changing(models: typer.Typer, screen: Screen, told: Told) -> None:
         with told(), client(ModelClient, url, key) as service:
             read = read_model_file(file)
             if read.spec is None:
-                raise ModelFileError(read.problems)
+                raise ModelFileError(read.file.problems)
             model = service.add(read.spec.model_dump(mode="json", exclude_unset=True))
             _settle(service, model, screen, wait=wait)
 
