@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         description="Sampling parameters beyond OpenAI's that callers may use, as a JSON list; [] for none.",
     )
 
+    # money
+    currency: str = Field(
+        default="usd", pattern=r"^[a-z]{3}$", description="What models' prices are in: ISO 4217, in small letters."
+    )
+
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")

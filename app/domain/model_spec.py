@@ -9,10 +9,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from app.domain.usage import NANO, Price
 
 Capability = Literal["chat", "completions", "embeddings", "rerank", "score"]
 """What a model can be asked for. Every model tokenizes; ``chat`` covers Anthropic's messages too."""
@@ -21,6 +24,11 @@ MODEL_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?
 APP_PREFIX = "model-"
 DEPLOYMENT = "replica"
 """The only deployment of a model's application."""
+
+NANO_PER_MILLION = NANO // 10**6
+"""Billionths a token in one unit of the currency a million tokens."""
+MAX_PER_MILLION = 10**6
+"""A whole unit a token: whatever is above was meant for something else."""
 
 RESERVED = frozenset(("start", "stop", "pull", "download", "logs"))
 """Words of the models API's own paths: ``/models/org/start`` must mean one thing."""
@@ -40,6 +48,7 @@ IN_PLACE: dict[str, Any] = {
     "capabilities": True,
     "autoscaling": True,
     "routing": True,
+    "price": True,
     "limits": {"default_output_tokens", "max_output_tokens", "cold_start_timeout_s", "max_queued_requests"},
 }
 """What no replica runs by: changing it replaces none."""
@@ -129,6 +138,51 @@ class RequestLimits(_Section):
         return self
 
 
+def _whole_billionths(amount: float) -> float:
+    # By its shortest decimal form, which is what somebody wrote: 0.001 is not the binary number next to it.
+    if Decimal(repr(amount)) * NANO_PER_MILLION % 1:
+        raise ValueError("may have at most three decimals, so that a token costs a whole number of billionths")
+    return amount
+
+
+PerMillion = Annotated[
+    float, Field(strict=True, ge=0, le=MAX_PER_MILLION, allow_inf_nan=False), AfterValidator(_whole_billionths)
+]
+
+
+class ModelPrice(_Section):
+    """What a million tokens cost, in units of the installation's currency."""
+
+    input_per_million: PerMillion = 0.0
+    cached_input_per_million: PerMillion | None = Field(
+        default=None, description="Of what the engine had read before. None: like the rest of the input."
+    )
+    output_per_million: PerMillion = 0.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        cached = self.cached_input_per_million
+        if cached is not None and cached > self.input_per_million:
+            raise ValueError(
+                f"cached_input_per_million ({cached:g}) is above input_per_million ({self.input_per_million:g})"
+            )
+        return self
+
+    @property
+    def cached_per_million(self) -> float:
+        """What a million cached tokens of input cost, said or not."""
+        said = self.cached_input_per_million
+        return self.input_per_million if said is None else said
+
+    def per_token(self) -> Price:
+        """What one token costs."""
+        return Price(
+            input_nano=round(self.input_per_million * NANO_PER_MILLION),
+            output_nano=round(self.output_per_million * NANO_PER_MILLION),
+            cached_nano=round(self.cached_per_million * NANO_PER_MILLION),
+        )
+
+
 class ModelSpec(_Section):
     """One model: where its weights come from, what runs it, and how far it may grow."""
 
@@ -153,6 +207,7 @@ class ModelSpec(_Section):
     autoscaling: Autoscaling = Autoscaling()
     resources: Resources = Resources()
     limits: RequestLimits = RequestLimits()
+    price: ModelPrice = ModelPrice()
     routing: Literal["prefix_affinity", "power_of_two", "round_robin"] = Field(
         default="prefix_affinity",
         description=(

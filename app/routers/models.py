@@ -7,6 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter, Query
 
+from app.domain.model_spec import ModelPrice
+from app.domain.usage import FREE
 from app.routers.dependencies import PUBLIC, ServicesDep
 from app.services.catalog import CatalogEntry
 
@@ -55,6 +57,7 @@ def describe(entry: CatalogEntry) -> dict[str, Any]:
         "owned_by": spec.owned_by,
         "aliases": list(spec.aliases),
         "capabilities": list(spec.capabilities),
+        "price": _price(spec.price),
         "max_model_len": state.max_model_len,
         "replicas": state.replicas,
         "queued": state.queued,
@@ -66,4 +69,15 @@ def describe(entry: CatalogEntry) -> dict[str, Any]:
         "retry_at": state.retry_at,
         "last_start": state.start and state.start.to_dict(),
         "pull": state.pull and asdict(state.pull),
+    }
+
+
+def _price(price: ModelPrice) -> dict[str, float] | None:
+    """What a million tokens cost, in the installation's currency; None of what costs nothing."""
+    if price.per_token() == FREE:
+        return None
+    return {
+        "input_per_million": price.input_per_million,
+        "cached_input_per_million": price.cached_per_million,
+        "output_per_million": price.output_per_million,
     }

@@ -89,6 +89,8 @@ def test_variables_of_others_are_none_of_our_business(monkeypatch: pytest.Monkey
         ("MANTA_CORS_ORIGINS", "{}"),
         ("MANTA_REQUEST_EXTRAS", '["top_q"]'),
         ("MANTA_SECRET_KEY", ""),
+        ("MANTA_CURRENCY", "USD"),
+        ("MANTA_CURRENCY", "dollars"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_settings_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch):

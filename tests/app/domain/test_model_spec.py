@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.domain.model_spec import ModelSpec, model_of
+from app.domain.usage import FREE, Price, Usage
 
 SOURCE = "pypi://package==1.0/model"
 
@@ -99,6 +100,7 @@ def test_a_spec_survives_the_way_to_another_process():
         {"owned_by": "somebody"},
         {"autoscaling": {"min_replicas": 0, "downscale_delay_s": 1}},
         {"routing": "round_robin"},
+        {"price": {"input_per_million": 0.5}},
         {"limits": {"max_queued_requests": 1, "cold_start_timeout_s": 1}},
     ],
 )
@@ -177,3 +179,49 @@ def test_cores_can_be_named(binding: str):
 def test_what_names_no_cores_is_refused(binding: str):
     with pytest.raises(ValidationError, match="cpu_binding"):
         spec(resources={"cpu_binding": binding})
+
+
+def test_a_model_costs_nothing_that_does_not_say_so():
+    assert spec().price.per_token() == FREE
+
+
+def test_a_token_costs_a_whole_number_of_billionths():
+    price = spec(price={"input_per_million": 0.15, "cached_input_per_million": 0.037, "output_per_million": 2}).price
+    assert price.per_token() == Price(input_nano=150, output_nano=2000, cached_nano=37)
+    million = Usage(input_tokens=10**6, output_tokens=10**6, cached_tokens=0)
+    assert price.per_token().of(million) == 2_150_000_000, "2.15 units, to the last billionth"
+
+
+def test_cached_input_costs_what_input_does_unless_it_is_said():
+    assert spec(price={"input_per_million": 3}).price.per_token() == Price(input_nano=3000, cached_nano=3000)
+    assert spec(price={"input_per_million": 3, "cached_input_per_million": 0}).price.per_token().cached_nano == 0
+
+
+@pytest.mark.parametrize("thousandths", [*range(0, 2000, 7), 999_999_999, 1_000_000_000])
+def test_no_price_is_off_by_a_rounding(thousandths: int):
+    written = float(f"{thousandths // 1000}.{thousandths % 1000:03}")
+    assert spec(price={"output_per_million": written}).price.per_token().output_nano == thousandths
+
+
+@pytest.mark.parametrize(
+    ("price", "problem"),
+    [
+        ({"input_per_million": -0.001}, "greater than or equal to 0"),
+        ({"input_per_million": 0.0001}, "at most three decimals"),
+        ({"output_per_million": 1.2345}, "at most three decimals"),
+        ({"output_per_million": 1e-300}, "at most three decimals"),
+        ({"output_per_million": 1_000_001}, "less than or equal to 1000000"),
+        ({"input_per_million": float("nan")}, "finite number"),
+        ({"input_per_million": float("inf")}, "finite number"),
+        ({"input_per_million": "0.15"}, "valid number"),
+        ({"input_per_million": True}, "valid number"),
+        ({"input_per_million": None}, "valid number"),
+        ({"input_per_million": 10**400}, "input_per_million"),
+        ({"input_per_million": 1, "cached_input_per_million": 2}, r"cached_input_per_million \(2\) is above"),
+        ({"cached_input_per_million": 2}, r"is above input_per_million \(0\)"),
+        ({"per_token": 1}, "per_token"),
+    ],
+)
+def test_a_price_that_cannot_be_meant_is_refused(price: dict[str, Any], problem: str):
+    with pytest.raises(ValidationError, match=problem):
+        spec(price=price)

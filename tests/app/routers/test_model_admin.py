@@ -51,6 +51,18 @@ async def test_a_model_is_added_changed_stopped_started_and_removed(changing: Ga
     assert refusal(await client.get(f"{path}/org/new")) == (404, "model_not_found", "model")
 
 
+async def test_what_a_model_costs_is_changed_part_by_part(changing: Gateway):
+    path = f"/v1/models/{CHAT}"
+    for price, expected in (
+        ({"input_per_million": 0.15, "output_per_million": 0.6}, (0.15, 0.15, 0.6)),
+        ({"cached_input_per_million": 0.075}, (0.15, 0.075, 0.6)),
+        ({"output_per_million": None}, (0.15, 0.075, 0)),
+    ):
+        changed = (await changing.client.patch(path, json={"price": price})).json()
+        assert tuple(changed["price"].values()) == expected
+    assert (await changing.client.patch(path, json={"price": None})).json()["price"] is None
+
+
 async def test_weights_are_fetched_on_demand_in_three_ways(changing: Gateway):
     done = {"status": "done", "progress": 1.0, "detail": "in place on 1 node"}
     for pulled in (
@@ -76,6 +88,8 @@ async def test_what_a_models_replicas_wrote_can_be_read(changing: Gateway):
         ({**SPEC, "id": "../../etc"}, "id"),
         ({**SPEC, "replicas": 2}, "replicas"),
         ({**SPEC, "autoscaling": {"min_replicas": -1}}, "autoscaling.min_replicas"),
+        ({**SPEC, "price": {"output_per_million": 0.0001}}, "price.output_per_million"),
+        ({**SPEC, "price": {"output_per_million": -1}}, "price.output_per_million"),
         ({"id": "x"}, "source"),
         ({}, "id"),
     ],

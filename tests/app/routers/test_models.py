@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from app.domain.model_state import ModelState
 from app.services.catalog import CatalogEntry
-from tests.support.gateway import BROKEN, CHAT, EMBEDDER, OFF, Gateway, running_gateway, scripted
+from tests.support.gateway import BROKEN, CHAT, EMBEDDER, OFF, Gateway, GatewayFactory, running_gateway, scripted
 from tests.support.mongo import MongoServer
 from tests.support.openai_schema import needs_openai_schema, validate
 
@@ -31,6 +31,7 @@ async def test_a_model_says_what_it_can_and_how_it_is(gateway: Gateway):
         "owned_by": "manta",
         "aliases": ["chat-alias", "vendor/chat"],
         "capabilities": ["chat", "completions"],
+        "price": None,
         "max_model_len": 2048,
         "replicas": 1,
         "queued": 0,
@@ -43,6 +44,13 @@ async def test_a_model_says_what_it_can_and_how_it_is(gateway: Gateway):
         "last_start": None,
         "pull": None,
     }
+
+
+async def test_a_model_says_what_it_costs(new_gateway: GatewayFactory):
+    entries = [CatalogEntry(scripted("m", price={"input_per_million": 0.15, "output_per_million": 2}))]
+    async with new_gateway(entries) as running:
+        shown = (await running.anonymous.get("/v1/models/m")).json()["price"]
+    assert shown == {"input_per_million": 0.15, "cached_input_per_million": 0.15, "output_per_million": 2}
 
 
 async def test_a_model_that_failed_says_why(gateway: Gateway):
