@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from fastapi import FastAPI
 
 from app import openapi
+from app.domain.limit_headers import EXPOSED
 from app.error_handlers import add_error_handlers
 from app.middleware.body_limit import BodyLimitMiddleware
 from app.middleware.cors import CrossOriginMiddleware
@@ -20,6 +21,7 @@ from app.routers import (
     docs,
     health,
     inference,
+    limits,
     model_admin,
     models,
     organization,
@@ -46,6 +48,7 @@ ROUTERS = (
     organization.router,
     organization_projects.router,
     organization_service_accounts.router,
+    limits.router,
     health.router,
 )
 BODIES = (
@@ -58,6 +61,7 @@ BODIES = (
     *organization.BODIES,
     *organization_projects.BODIES,
     *organization_service_accounts.BODIES,
+    *limits.BODIES,
 )
 """What endpoints take that parse their bodies themselves."""
 
@@ -69,6 +73,7 @@ def create_app(services: Services) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         # Not awaited: the gateway answers, with 503 where it must, while the database is still on its way.
         preparing = asyncio.create_task(bootstrap(services))
+        services.start()
         try:
             yield
         finally:
@@ -96,7 +101,7 @@ def create_app(services: Services) -> FastAPI:
         allow_origins=services.settings.cors_origins,
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after"],
+        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", *EXPOSED],
         max_age=86_400,
     )
     app.add_middleware(RequestContextMiddleware)

@@ -45,6 +45,9 @@ class Settings(BaseSettings):
 
     # where things are
     models: str = Field(default="configs/models", description="Folder of model YAML files, or files split by commas.")
+    limits: str = Field(
+        default="configs/limits.yaml", description="File of the limits that hold until an admin sets others."
+    )
     state_dir: Path = Field(default=ROOT / ".manta", description="Database files, weights, logs, the first API key.")
     weights_dir: Path | None = Field(default=None, description="Where weights are kept. None: <state_dir>/weights.")
     mongodb_uri: SecretStr | None = Field(

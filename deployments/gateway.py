@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from app.domain.limit_table import LimitTable
 from app.main import create_app
 from app.observability.logging import configure_logging
 from app.services import build_services
@@ -43,15 +44,21 @@ class Gateway:
 
     Args:
         settings: This installation's.
+        limits: Those that hold until an admin sets others.
         manager: Says which models there are and how they do.
         database: Knows the embedded database's address; None where the settings name a MongoDB.
     """
 
     def __init__(
-        self, settings: Settings, manager: DeploymentHandle[Any], database: DeploymentHandle[Any] | None
+        self,
+        settings: Settings,
+        limits: LimitTable,
+        manager: DeploymentHandle[Any],
+        database: DeploymentHandle[Any] | None,
     ) -> None:
         configure_logging()
         self._settings = settings
+        self._limits = limits
         self._database = database
         self._manager = manager
         self._catalog = WatchedCatalog(manager)
@@ -63,7 +70,7 @@ class Gateway:
         backend = ServeBackend(path_to_replicas(self._settings), self._catalog, self._queues)
         self._catalog.on_change(backend.follow)
         models = ManagedModels(self._manager, self._catalog)
-        return create_app(build_services(self._settings, uri, self._catalog, backend, models))
+        return create_app(build_services(self._settings, uri, self._catalog, backend, models, limits=self._limits))
 
     async def __del__(self) -> None:
         await self._queues.stop()

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray.serve import Application
 
 from app.services.bootstrap import with_secrets
+from app.services.limit_files import load_limits
 from app.services.model_files import load_models
 from app.settings import Settings
 from deployments.database import EmbeddedDatabase
@@ -26,6 +27,7 @@ class AppArgs(BaseModel):
 
     models: str | None = Field(default=None, description="Folder of model YAML files, or files split by commas.")
     state_dir: Path | None = Field(default=None, description="Database files, weights, the first API key.")
+    limits: str | None = Field(default=None, description="File of the limits.")
     gateway_replicas: int | None = Field(default=None, ge=1, description="Gateway processes.")
     profile: Literal["development", "production"] | None = Field(default=None, description="Defaults for whom.")
     anonymous_inference: bool | None = Field(default=None, description="Whether callers need no key.")
@@ -36,6 +38,7 @@ def build(args: AppArgs) -> Application:
 
     Raises:
         SettingsError: A setting is unknown or wrong.
+        LimitFileError: The file of the limits is wrong; the message names line and field.
         ModelFileError: A model file is wrong; the message names file, line and field.
     """
     settings = with_secrets(Settings.load(**args.model_dump()))
@@ -46,4 +49,4 @@ def build(args: AppArgs) -> Application:
     gateway = Gateway.options(
         num_replicas=settings.gateway_replicas, max_ongoing_requests=settings.gateway_max_ongoing_requests
     )
-    return gateway.bind(settings, manager, database)
+    return gateway.bind(settings, load_limits(settings.limits), manager, database)

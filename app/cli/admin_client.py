@@ -21,7 +21,8 @@ class UserView:
     status: str
     created_at: int
     service_project: str | None
-    limits: str | None
+    limits: Mapping[str, float | None] | Literal["none"] | None
+    plan: str | None
     issuer: str | None
 
     @classmethod
@@ -37,6 +38,7 @@ class UserView:
             created_at=values["created_at"],
             service_project=values.get("service_project"),
             limits=values.get("limits"),
+            plan=values.get("plan"),
             issuer=None if identity is None else identity["issuer"],
         )
 
@@ -56,7 +58,7 @@ class KeyView:
     project: str
     permissions: tuple[str, ...]
     models: tuple[str, ...] | None
-    limits: Mapping[str, int | None] | Literal["none"] | None
+    limits: Mapping[str, float | None] | Literal["none"] | None
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -110,7 +112,7 @@ class AdminClient(ApiClient):
         body = {"name": name, "role": role, **({} if email is None else {"email": email})}
         return UserView.of(self.ask("POST", "/admin/users", body))
 
-    def change_user(self, who: str, **fields: str) -> UserView:
+    def change_user(self, who: str, **fields: Any) -> UserView:
         """Change what is said of somebody."""
         return UserView.of(self.ask("PATCH", f"/admin/users/{step(self.user(who).id)}", fields))
 
@@ -135,6 +137,31 @@ class AdminClient(ApiClient):
         """Make a key: the only answer that holds its value."""
         return KeyView.of(self.ask("POST", "/admin/api-keys", {"owner": owner.id, **fields}))
 
+    def change_key(self, key_id: str, fields: Mapping[str, Any]) -> KeyView:
+        """Change what is said of a key."""
+        return KeyView.of(self.ask("PATCH", f"/admin/api-keys/{step(key_id)}", fields))
+
+    def limits(self) -> dict[str, Any]:
+        """The limits in force, and where they come from."""
+        return self.ask("GET", "/admin/limits")
+
+    def set_limits(self, values: Mapping[str, Any]) -> None:
+        """Put other limits in force."""
+        self.ask("PUT", "/admin/limits", values)
+
+    def reset_limits(self) -> None:
+        """Go back to the file's."""
+        self.ask("DELETE", "/admin/limits")
+
     def revoke_key(self, key_id: str) -> None:
         """End a key."""
         self.ask("DELETE", f"/admin/api-keys/{step(key_id)}")
+
+
+def limits_told(limits: Mapping[str, float | None] | Literal["none"] | None) -> str:
+    """Somebody's own limits in words; empty where they have none."""
+    if limits is None:
+        return ""
+    if limits == "none":
+        return "lifted"
+    return ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in limits.items() if count is not None)

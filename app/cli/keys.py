@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
 
-from app.cli.admin_client import AdminClient, KeyView
+from app.cli.admin_client import AdminClient, KeyView, limits_told
 from app.cli.errors import CliError
 from app.cli.options import Key, Told, Url, client
 from app.cli.screen import Screen, table, when
@@ -110,8 +109,6 @@ def seconds(span: str) -> int:
 
 
 def _rows(key: KeyView) -> list[tuple[str, ...]]:
-    own: Mapping[str, int | None] = {} if key.limits is None or key.limits == "none" else key.limits
-    held = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in own.items() if count is not None)
     return [
         ("id", key.id),
         ("name", key.name),
@@ -120,7 +117,7 @@ def _rows(key: KeyView) -> list[tuple[str, ...]]:
         ("project", key.project),
         ("may", ", ".join(key.permissions)),
         ("models", "all" if key.models is None else ", ".join(key.models)),
-        ("limits", "lifted" if key.limits == "none" else held or "its user's"),
+        ("limits", limits_told(key.limits) or "its user's"),
         ("made", when(key.created_at)),
         ("ends", when(key.expires_at)),
         ("last used", when(key.last_used_at)),

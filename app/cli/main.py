@@ -12,6 +12,7 @@ import typer
 
 from app.cli.errors import CliError
 from app.cli.keys import add_keys
+from app.cli.limits import add_limits
 from app.cli.models import add_models
 from app.cli.programs import Programs
 from app.cli.run_file import RunFile
@@ -20,6 +21,7 @@ from app.cli.serve import Plan, serve
 from app.cli.status import show_status
 from app.cli.stop import stop_run
 from app.cli.users import add_users
+from app.services.limit_files import load_limits
 from app.services.model_files import load_models
 from app.services.yaml_files import ConfigFileError
 from app.settings import ROOT, Settings, SettingsError
@@ -42,7 +44,7 @@ def build_cli(programs: Programs | None = None) -> typer.Typer:
     )
     _add_serve(cli, screen, programs or Programs())
     _add_config(cli, screen)
-    for add in (add_models, add_users, add_keys):
+    for add in (add_models, add_users, add_keys, add_limits):
         add(cli, screen, lambda: _told(screen))
 
     @cli.command("version")
@@ -93,13 +95,17 @@ def _add_config(cli: typer.Typer, screen: Screen) -> None:
 
     @config.command("check")
     def check(models: Models = None) -> None:
-        """Check settings and model files without starting anything."""
+        """Check settings, model files and limits without starting anything."""
         with _told(screen):
             settings = Settings.load(models=models)
             specs = load_models(settings.models)
+            limits = load_limits(settings.limits)
             for spec in specs:
                 aliases = f" (also {', '.join(spec.aliases)})" if spec.aliases else ""
                 screen.say(f"{spec.id}{aliases}: {spec.engine}, {', '.join(spec.capabilities)}")
+            names = {name for spec in specs for name in (spec.id, *spec.aliases)}
+            for model in sorted(limits.named_models - names):
+                screen.note(f"{settings.limits}: no model file is for {model!r}; its limits wait for one.")
             screen.good(f"{len(specs)} model{'s' if len(specs) != 1 else ''}, no mistakes found.")
 
 

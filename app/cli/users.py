@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from app.cli.admin_client import AdminClient, UserView
+from app.cli.admin_client import AdminClient, UserView, limits_told
 from app.cli.options import Key, Told, Url, Yes, client, confirm
 from app.cli.screen import Screen, table, when
 
@@ -51,7 +51,8 @@ def _add_looking(users: typer.Typer, screen: Screen, told: Told) -> None:
                 ("role", _role(user)),
                 ("status", user.status),
                 ("signs in at", user.issuer or "-"),
-                ("limits", "lifted" if user.limits == "none" else "the policy's"),
+                ("limits", limits_told(user.limits) or "the policy's"),
+                ("plan", user.plan or "-"),
                 ("API keys", str(keys)),
                 ("since", when(user.created_at)),
             ]

@@ -135,6 +135,12 @@ class LimitTable(_Section):
             found += [(f"plans.{name}.user", plan.user or ()), (f"plans.{name}.api_key", plan.api_key or ())]
         return found
 
+    @property
+    def named_models(self) -> set[str]:
+        """Every model that some limit is for."""
+        named = {row.model for _, rows in self._places() for row in rows if row.model is not None}
+        return (named | set(self.models)) - {EACH}
+
     def to_dict(self) -> dict[str, Any]:
         """The table as plain values, without what was left out."""
         return self.model_dump(mode="json", exclude_none=True)

@@ -45,6 +45,7 @@ class RequestContextMiddleware:
                     *message.get("headers", ()),
                     *((name, request_id.encode()) for name in _id_headers(scope)),
                     (b"openai-processing-ms", str(elapsed_ms).encode()),
+                    *state.get("rate_limits", ()),
                 ]
             await send(message)
 

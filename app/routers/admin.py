@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from app.domain.audit_event import Actor, EventFilter
+from app.errors import InvalidRequest
 from app.openapi import request_body
 from app.routers.cookies import no_store
 from app.routers.dependencies import Admin, AdminReader, JsonBody, OriginDep, PageDep, ServicesDep
@@ -59,8 +60,12 @@ async def get_user(user_id: str, services: ServicesDep, caller: AdminReader) -> 
 async def change_user(
     user_id: str, services: ServicesDep, caller: Admin, origin: OriginDep, body: JsonBody
 ) -> dict[str, Any]:
-    """Change a user's name, role, status or limits. Who is disabled is signed out, and their keys open nothing."""
+    """Change a user's name, role, status, limits or plan. Who is disabled is signed out, and their keys open nothing."""
     wanted = parse(ChangeUserRequest, body)
+    plans = services.policies.current.table.plans
+    if wanted.plan is not None and wanted.plan not in plans:
+        known = ", ".join(plans) or "none"
+        raise InvalidRequest(f"There is no plan {wanted.plan!r}. Plans of the limits in force: {known}.", param="plan")
     return describe_to_admin(await services.accounts.change(user_id, wanted, caller, Actor.of(caller, origin)))
 
 

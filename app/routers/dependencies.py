@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NoReturn
 
 from fastapi import Depends, Query, Request
+from fastapi.routing import APIRoute
 
 from app.domain.audit_event import Actor
 from app.domain.origin import MAX_USER_AGENT, Origin, client_address
 from app.domain.page import DEFAULT_LIMIT, MAX_LIMIT, PageRequest
 from app.domain.principal import Principal, Scope
-from app.errors import AuthenticationFailed, PermissionDenied, UnsupportedMediaType
+from app.errors import AuthenticationFailed, DatabaseUnavailable, PermissionDenied, UnsupportedMediaType
 from app.schemas.json_body import parse_json_object
 from app.services import Services
 from app.services.authenticator import SHOW
@@ -63,16 +66,52 @@ async def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
-async def public() -> None:
-    """A requirement too: that there is none. Every route has one, or the tests fail."""
+async def public(request: Request) -> None:
+    """A requirement too: that there is none. Every route has one, or the tests fail.
+
+    Whoever calls is held to their limits; who shows nothing that counts, to those of their address.
+    """
+    if _requires_somebody(request.scope["route"]):
+        return
+    services = services_of(request)
+    caller = Principal.anonymous(address_of(request))
+    with contextlib.suppress(AuthenticationFailed, DatabaseUnavailable):
+        if (credential := credential_of(request)) is not None:
+            caller = await services.authenticator.principal(credential)
+    await services.admission.admit(caller, request.scope["state"])
+
+
+async def exempt() -> None:
+    """Another requirement that there is none, without limits: probes come as often as they like."""
+
+
+@lru_cache(maxsize=4096)
+def _requires_somebody(route: APIRoute) -> bool:
+    """Whether a route has a requirement of its own, in a router that has none."""
+    waiting = [route.dependant]
+    while waiting:
+        dependant = waiting.pop()
+        if dependant.call in REQUIREMENTS:
+            return True
+        waiting += dependant.dependencies
+    return False
 
 
 PUBLIC = Depends(public)
 """For the ``dependencies`` of routes that anybody may use, whatever they show."""
 
+EXEMPT = Depends(exempt)
+"""The same for what has no limits: health and documents."""
 
-def requires(scope: Scope, who: Who = "anyone") -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency that lets callers in who are somebody and whose credential has ``scope``; says who they are."""
+
+def requires(
+    scope: Scope, who: Who = "anyone", *, inference: bool = False
+) -> Callable[[Request], Awaitable[Principal]]:
+    """A dependency that lets callers in who are somebody and whose credential has ``scope``; says who they are.
+
+    Args:
+        inference: Whether what they ask for is work of a model, which has limits of its own.
+    """
 
     requirement = Requirement(scope, who)
 
@@ -86,6 +125,7 @@ def requires(scope: Scope, who: Who = "anyone") -> Callable[[Request], Awaitable
         request.state.subject = caller.subject
         if scope not in caller.scopes or not _is_let_in(caller, who):
             _refuse(request, caller, requirement)
+        await services.admission.admit(caller, request.scope["state"], inference=inference)
         return caller
 
     REQUIREMENTS[principal] = requirement
@@ -128,8 +168,8 @@ def _is_let_in(caller: Principal, who: Who) -> bool:
 Reader = Annotated[Principal, Depends(requires("read"))]
 """Somebody who may look at what is everybody's."""
 
-Writer = Annotated[Principal, Depends(requires("write"))]
-"""Somebody who may use models."""
+Inferrer = Annotated[Principal, Depends(requires("write", inference=True))]
+"""Somebody who may use models, and uses one."""
 
 IdentifiedReader = Annotated[Principal, Depends(requires("read", "identified"))]
 """Somebody who may look at what is theirs; guests too."""

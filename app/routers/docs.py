@@ -10,11 +10,11 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-from app.routers.dependencies import PUBLIC
+from app.routers.dependencies import EXEMPT
 
 ASSETS_PATH = "/docs/assets"
 
-router = APIRouter(include_in_schema=False, dependencies=[PUBLIC])
+router = APIRouter(include_in_schema=False, dependencies=[EXEMPT])
 
 
 def assets() -> StaticFiles:

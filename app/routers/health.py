@@ -9,14 +9,14 @@ from typing import Any, Literal
 from fastapi import APIRouter
 
 from app.errors import DatabaseUnavailable, ServiceUnavailable
-from app.routers.dependencies import PUBLIC, ServicesDep
+from app.routers.dependencies import EXEMPT, ServicesDep
 from app.routers.models import describe
 from app.services import Services
 
 Condition = Literal["healthy", "degraded", "unhealthy", "not_configured"]
 
-probes = APIRouter(tags=["Operations"], dependencies=[PUBLIC])
-router = APIRouter(tags=["Operations"], dependencies=[PUBLIC])
+probes = APIRouter(tags=["Operations"], dependencies=[EXEMPT])
+router = APIRouter(tags=["Operations"], dependencies=[EXEMPT])
 
 
 @probes.get("/health")

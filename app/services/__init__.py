@@ -56,6 +56,8 @@ class Services:
     keys: KeyService
     organization: Organization
     audit: Audit
+    metering: Metering
+    usage_reports: UsageReports
     request_extras: frozenset[str]
 
     async def close(self) -> None:

@@ -21,6 +21,12 @@ OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
 PROMPT = ("tools", "system", "messages", "prompt")
 """What the engine reads, in the order in which chat templates have it."""
 
+UNKNOWN_LENGTH = 4096
+"""The context of a model that has not told yet."""
+
+COMPLETION_TOKENS = 16
+"""Of a completion whose caller named no number."""
+
 GENERATIVE = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/messages"))
 
 
@@ -32,7 +38,9 @@ class Route:
     capability: Capability | None
 
 
-def infer(services: Services, caller: Principal, route: Route, parsed: ParsedRequest, state: dict[str, Any]) -> Relay:
+async def infer(
+    services: Services, caller: Principal, route: Route, parsed: ParsedRequest, state: dict[str, Any]
+) -> Relay:
     """Turn a checked request into a response that runs it.
 
     Args:
@@ -47,27 +55,37 @@ def infer(services: Services, caller: Principal, route: Route, parsed: ParsedReq
         InvalidRequest: The model cannot do it, or not with so many tokens.
         ModelFailed: The model could not be started.
         PermissionDenied: The caller's key is for other models.
+        RateLimited: It would be more than the caller may use.
     """
     entry = services.catalog.current().able(parsed.model, route.capability)
-    state["model"] = entry.spec.id
-    check_allowed(caller, entry.spec)
+    spec = entry.spec
+    state["model"] = spec.id
+    check_allowed(caller, spec)
     check_available(entry)
     check_output_cap(entry, parsed.payload)
+    body = _body_for(route, spec, parsed.payload)
+    size, output_tokens = len(body), output_bound(route, entry, parsed.payload)
+    metered = await services.admission.begin(
+        caller, spec, route.path, state, size=size, output_tokens=output_tokens, stream=parsed.stream
+    )
     request = EngineRequest(
         path=route.path,
-        body=_body_for(route, entry.spec, parsed.payload),
+        body=body,
         request_id=state["request_id"].removeprefix("req_"),
         model=parsed.model,
+        account=metered.account,
+        share=services.admission.share(caller, spec, size, output_tokens),
     )
 
     async def fetch() -> EngineResponse:
-        return await services.backend.send(entry.spec, request)
+        return await services.backend.send(spec, request, metered)
 
     return Relay(
         fetch,
         stream=parsed.stream,
         keepalive_s=services.settings.stream_keepalive_s,
         error_event="error" if route.path == "/v1/messages" else None,
+        watch=metered,
     )
 
 
@@ -100,6 +118,20 @@ def _default_tokens(route: Route, limits: RequestLimits) -> int | None:
     if route.capability == "chat" and limits.default_output_tokens is not None and route.path in GENERATIVE:
         return limits.default_output_tokens
     return limits.max_output_tokens if route.path in GENERATIVE else None
+
+
+def output_bound(route: Route, entry: CatalogEntry, payload: Mapping[str, Any]) -> int:
+    """The most tokens that all of a request's answers may have together."""
+    if route.path not in GENERATIVE:
+        return 0
+    asked = next((payload[name] for name in OUTPUT_CAPS if name in payload), None)
+    each = asked or _default_tokens(route, entry.spec.limits)
+    if each is None:
+        each = entry.state.max_model_len or UNKNOWN_LENGTH if route.capability == "chat" else COMPLETION_TOKENS
+    prompts = payload.get("prompt")
+    # a list of texts, or of lists of tokens; a list of tokens is one prompt
+    several = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
+    return each * payload.get("n", 1) * several
 
 
 def check_output_cap(entry: CatalogEntry, payload: Mapping[str, Any]) -> None:

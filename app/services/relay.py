@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.responses import Response
 
+from app.domain.usage import UsageStatus
 from app.errors import ApiError, ServerError
 from app.services.asgi_call import Receive, Scope, Send
 from app.services.backend import EngineResponse
@@ -29,6 +30,41 @@ RETRY_AFTER = b"1"
 WAITING = b": waiting for the model\n\n"
 
 
+LAST_EVENT = (b"data: [DONE]", b"event: message_stop")
+"""How streams say that they are whole: OpenAI's, Anthropic's."""
+
+
+class Watch(Protocol):
+    """Hears how an answer does on its way to the caller.
+
+    Attributes:
+        events: Events of the stream that have come so far.
+    """
+
+    events: int
+
+    def answered(self, http_status: int) -> None:
+        """The answer's first bytes are here."""
+        ...
+
+    def over(self, status: UsageStatus, http_status: int) -> None:
+        """It is over for its caller; called once, whatever became of it."""
+        ...
+
+
+class Unwatched:
+    """Hears nothing."""
+
+    def __init__(self) -> None:
+        self.events = 0
+
+    def answered(self, http_status: int) -> None:
+        """Nothing to do."""
+
+    def over(self, status: UsageStatus, http_status: int) -> None:
+        """Nothing to do."""
+
+
 class Relay(Response):
     """An ASGI response that fetches its answer itself, so that it can watch the client while it waits.
 
@@ -37,6 +73,7 @@ class Relay(Response):
         stream: Whether the caller asked for server-sent events.
         keepalive_s: A stream that has nothing to say yet gets a comment every so many seconds.
         error_event: The name of an error's event, where clients go by names (Anthropic's do).
+        watch: Hears how it does.
     """
 
     def __init__(
@@ -46,6 +83,7 @@ class Relay(Response):
         stream: bool,
         keepalive_s: float,
         error_event: str | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__()
         self._fetch = fetch
@@ -53,6 +91,9 @@ class Relay(Response):
         self._keepalive_s = keepalive_s
         self._error_prefix = f"event: {error_event}\n".encode() if error_event else b""
         self._started = False
+        self._watch: Watch = watch or Unwatched()
+        self._status = 0
+        self._complete = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Relay until the answer ends or the client leaves.
@@ -70,15 +111,24 @@ class Relay(Response):
 
         gone = asyncio.create_task(_disconnected(receive))
         gone.add_done_callback(leave)
+        outcome: UsageStatus = "client_left"
         try:
             await self._run(send)
+            outcome = "completed" if self._complete else "failed"
         except asyncio.CancelledError:
             # Only our own cancellation ends here; another is how Serve's proxy, for one, says that the client left.
             if not gone.done() or work.uncancel():
                 raise
+        except ApiError as error:
+            outcome, self._status = "failed", error.status
+            raise
+        except Exception:
+            outcome, self._status = "failed", ServerError.status
+            raise
         finally:
             over = True
             gone.cancel()
+            self._watch.over(outcome, self._status)
 
     async def _run(self, send: Send) -> None:
         try:
@@ -96,19 +146,24 @@ class Relay(Response):
 
     async def _run_whole(self, send: Send) -> None:
         response = await self._fetch()
+        self._watch.answered(response.status)
         async with _closing(response):
             body = b"".join([chunk async for chunk in response])
         await self._send_whole(send, response, body)
 
     async def _run_stream(self, send: Send) -> None:
         response = await self._fetch_with_keepalive(send)
+        self._watch.answered(response.status)
         async with _closing(response):
             if not response.content_type.startswith(SSE):
                 await self._send_refusal(send, response)
                 return
             await self._start_stream(send)
+            watch, chunk = self._watch, b""
             async for chunk in response:
+                watch.events += chunk.count(b"\n\n")
                 await _send_chunk(send, chunk)
+            self._complete = any(mark in chunk for mark in LAST_EVENT)
         await _send_chunk(send, b"", more=False)
 
     async def _fetch_with_keepalive(self, send: Send) -> EngineResponse:
@@ -145,12 +200,15 @@ class Relay(Response):
         if response.status in OVERLOADED:
             headers.append((b"retry-after", RETRY_AFTER))
         self._started = True
+        self._status = response.status
+        self._complete = response.status < 400
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await _send_chunk(send, body, more=False)
 
     async def _start_stream(self, send: Send) -> None:
         if not self._started:
             self._started = True
+            self._status = 200
             await send({"type": "http.response.start", "status": 200, "headers": list(STREAM_HEADERS)})
 
 
