@@ -14,6 +14,7 @@ Runs before every reload, so it needs nothing but the standard library.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -39,14 +40,20 @@ REASONS = {500: "Internal Server Error", 503: "Service Unavailable"}
 
 FRONTEND = """\
     option http-buffer-request # manta
-    http-request del-header x-forwarded-for # manta
+    http-request del-header x-forwarded-for{unless} # manta
     option forwardfor # manta
 """
 """In the part that clients talk to.
 
 Without the first line HAProxy does not notice that a client has left whose body came in a packet of its own (as most
 clients send it), until the answer is there: the engine would work on for nobody.
+
+Of the header that says where a request comes from, only what a proxy in front of this one wrote is left, and only where
+the operator named it.
 """
+
+TRUSTED = "MANTA_TRUSTED_PROXIES"
+"""The setting; read here since the environment is all that this program is given."""
 
 
 class UnknownConfiguration(Exception):
@@ -58,7 +65,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     path = _configuration(arguments)
     if path is not None:
-        path.write_text(amended(path.read_text(), error_files(path.parent)))
+        trusted = trusted_proxies(os.environ.get(TRUSTED, ""))
+        path.write_text(amended(path.read_text(), error_files(path.parent), trusted))
     binary = real_haproxy()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell is meant
 
@@ -71,12 +79,22 @@ def real_haproxy() -> str:
     return package.get_haproxy_binary()
 
 
-def amended(configuration: str, errors: Mapping[int, Path]) -> str:
+def trusted_proxies(setting: str) -> list[str]:
+    """The networks whose word on a client's address counts; none where the setting says nothing that can be used."""
+    try:
+        return [str(ipaddress.ip_network(network)) for network in json.loads(setting or "[]")]
+    except (ValueError, TypeError):
+        # The gateway, which reads the same setting, has said what is wrong with it.
+        return []
+
+
+def amended(configuration: str, errors: Mapping[int, Path], trusted: Sequence[str] = ()) -> str:
     """Serve's configuration, its traps closed; one that is amended already stays as it is.
 
     Args:
         configuration: What Serve wrote.
         errors: By status, the file that holds the answer.
+        trusted: Networks of proxies that stand in front of this one.
 
     Raises:
         UnknownConfiguration: A part that has to be changed is not there.
@@ -91,7 +109,8 @@ def amended(configuration: str, errors: Mapping[int, Path]) -> str:
     front = re.search(r"^frontend http_frontend\n\s*bind (\S+):\d+\n", text, re.MULTILINE)
     if front is None:
         raise UnknownConfiguration("http_frontend")
-    text = text[: front.end()] + FRONTEND + text[front.end() :]
+    unless = f" unless {{ src {' '.join(trusted)} }}" if trusted else ""
+    text = text[: front.end()] + FRONTEND.format(unless=unless) + text[front.end() :]
     if front[1] in ("127.0.0.1", "localhost", "::1"):
         text = _replace(text, r"(frontend prometheus\n\s*bind) (?:127\.0\.0\.1)?:", r"\1 127.0.0.1:")
     nobody = "http-request return status 503 content-type application/json string"

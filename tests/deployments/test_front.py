@@ -196,12 +196,13 @@ async def test_a_client_that_leaves_before_its_answer_is_noticed(tmp_path: Path,
         gateway.close()
 
 
-def test_a_client_cannot_say_where_it_comes_from(tmp_path: Path):
+def forwarded_for(folder: Path, *trusted: str) -> bytes:
+    """What the gateway is told of a client that says that it is 8.8.8.8."""
     with socket.create_server(("127.0.0.1", 0)) as gateway:
         gateway.settimeout(PATIENCE_S)
         port = free_port()
-        path = serves_configuration(tmp_path, "127.0.0.1", port, gateway.getsockname()[1])
-        path.write_text(amended(path.read_text(), error_files(tmp_path)))
+        path = serves_configuration(folder, "127.0.0.1", port, gateway.getsockname()[1])
+        path.write_text(amended(path.read_text(), error_files(folder), trusted))
         with subprocess.Popen([front.real_haproxy(), "-db", "-f", str(path)], stderr=subprocess.DEVNULL) as process:
             try:
                 while not _listens(port):
@@ -216,8 +217,28 @@ def test_a_client_cannot_say_where_it_comes_from(tmp_path: Path):
                             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             finally:
                 process.terminate()
+    return asked.lower()
+
+
+@pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8", "2001:db8::/32")])
+def test_a_client_cannot_say_where_it_comes_from(tmp_path: Path, trusted: tuple[str, ...]):
+    asked = forwarded_for(tmp_path, *trusted)
     assert b"8.8.8.8" not in asked
-    assert b"x-forwarded-for: 127.0.0.1" in asked.lower()
+    assert b"x-forwarded-for: 127.0.0.1" in asked
+
+
+def test_a_proxy_that_the_operator_named_can_say_where_its_clients_come_from(tmp_path: Path):
+    asked = forwarded_for(tmp_path, "10.0.0.0/8", "127.0.0.0/8")
+    assert asked.index(b"x-forwarded-for: 8.8.8.8") < asked.index(b"x-forwarded-for: 127.0.0.1")
+
+
+@pytest.mark.parametrize("setting", ["", "nonsense", "[1.5]", '["1.2.3.4/99"]', "5"])
+def test_a_setting_that_says_nothing_names_no_proxy(setting: str):
+    assert front.trusted_proxies(setting) == []
+
+
+def test_named_proxies_are_networks():
+    assert front.trusted_proxies('["10.0.0.0/8", "::1/128"]') == ["10.0.0.0/8", "::1/128"]
 
 
 def test_on_all_addresses_the_metrics_stay_reachable_and_the_page_does_not(tmp_path: Path):
