@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any, Literal, NoReturn
 
 from fastapi import Depends, Query, Request
-from fastapi.routing import APIRoute
 
 from app.domain.audit_event import Actor
 from app.domain.origin import MAX_USER_AGENT, Origin, client_address
@@ -71,8 +69,6 @@ async def public(request: Request) -> None:
 
     Whoever calls is held to their limits; who shows nothing that counts, to those of their address.
     """
-    if _requires_somebody(request.scope["route"]):
-        return
     services = services_of(request)
     caller = Principal.anonymous(address_of(request))
     with contextlib.suppress(AuthenticationFailed, DatabaseUnavailable):
@@ -83,18 +79,6 @@ async def public(request: Request) -> None:
 
 async def exempt() -> None:
     """Another requirement that there is none, without limits: probes come as often as they like."""
-
-
-@lru_cache(maxsize=4096)
-def _requires_somebody(route: APIRoute) -> bool:
-    """Whether a route has a requirement of its own, in a router that has none."""
-    waiting = [route.dependant]
-    while waiting:
-        dependant = waiting.pop()
-        if dependant.call in REQUIREMENTS:
-            return True
-        waiting += dependant.dependencies
-    return False
 
 
 PUBLIC = Depends(public)

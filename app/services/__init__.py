@@ -56,7 +56,10 @@ class Services:
     keys: KeyService
     organization: Organization
     audit: Audit
-    metering: Metering
+    policies: Policies
+    admission: Admission
+    limiter: Limiter
+    ledger: UsageLedger
     usage_reports: UsageReports
     request_extras: frozenset[str]
 

@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.domain.api_key import ApiKey
+from app.domain.limit_table import LimitTable
 from app.domain.key_record import KeyRecord
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import ModelState
@@ -24,7 +25,7 @@ from app.domain.principal import Role, Scope
 from app.domain.user import ADMIN_ID, User, new_user_id
 from app.main import create_app
 from app.services import Services, build_services
-from app.services.backend import EngineRequest, EngineResponse, ModelBackend
+from app.services.backend import UNMETERED, EngineRequest, EngineResponse, Meter, ModelBackend
 from app.services.bootstrap import with_secrets
 from app.services.catalog import Catalog, CatalogEntry, StaticCatalog
 from app.services.inprocess import InProcessBackend
@@ -76,9 +77,11 @@ class WatchedBackend:
     requests: list[EngineRequest] = field(default_factory=list)
     sender: Sender | None = None
 
-    async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
+    async def send(self, spec: ModelSpec, request: EngineRequest, meter: Meter = UNMETERED) -> EngineResponse:
         self.requests.append(request)
-        return await (self.sender or self.inner.send)(spec, request)
+        if self.sender is not None:
+            return await self.sender(spec, request)
+        return await self.inner.send(spec, request, meter)
 
     @contextlib.contextmanager
     def replaced(self, sender: Sender) -> Iterator[None]:
@@ -169,9 +172,10 @@ async def running_gateway(
     database_name: str,
     entries: Sequence[CatalogEntry] = tuple(STANDARD_MODELS.values()),
     models: ChangingModels | None = None,
+    limits: LimitTable | None = None,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
-    """A gateway with engines of its own; its models are ``models``, if given."""
+    """A gateway with engines of its own; its models are ``models``, and its limits ``limits``, if given."""
     engines = {entry.spec.id: ScriptedEngine(entry.spec, die=lambda: None) for entry in entries}
     for engine in engines.values():
         await engine.start(lambda *_: None)
@@ -190,6 +194,7 @@ async def running_gateway(
         models or StaticCatalog(Catalog.of(entries)),
         backend,
         models,
+        limits=limits,
     )
     await services.stores.prepare()
     key = await new_key(services)

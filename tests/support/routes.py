@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from starlette.routing import BaseRoute
 
 from app.main import create_app
-from app.routers.dependencies import REQUIREMENTS, Requirement, public
+from app.routers.dependencies import REQUIREMENTS, Requirement, exempt, public
 from app.services import build_services
 from app.services.catalog import Catalog, StaticCatalog
 from app.services.inprocess import InProcessBackend
@@ -61,7 +61,7 @@ def unconnected_app() -> FastAPI:
 def declared(route: APIRoute) -> set[Callable[..., Any]]:
     """What a route asks of its caller: all that it says of it, wherever it says it."""
     found = {dependant.call for dependant in _dependants(route.dependant)}
-    return {call for call in found if call is public or call in REQUIREMENTS}  # type: ignore[misc]
+    return {call for call in found if call in (public, exempt) or call in REQUIREMENTS}  # type: ignore[misc]
 
 
 def undeclared(app: FastAPI) -> list[str]:
