@@ -20,6 +20,7 @@ from app.cli.serve import Plan, serve
 from app.cli.status import show_status
 from app.cli.stop import stop_run
 from app.cli.users import add_users
+from app.domain.model_spec import ModelSpec, at_once
 from app.services.model_files import ModelFileError, load_models
 from app.settings import ROOT, Settings, SettingsError
 
@@ -99,7 +100,20 @@ def _add_config(cli: typer.Typer, screen: Screen) -> None:
             for spec in specs:
                 aliases = f" (also {', '.join(spec.aliases)})" if spec.aliases else ""
                 screen.say(f"{spec.id}{aliases}: {spec.engine}, {', '.join(spec.capabilities)}")
+                if doubt := doubt_of(spec):
+                    screen.warn(f"{spec.id}: {doubt}")
             screen.good(f"{len(specs)} model{'s' if len(specs) != 1 else ''}, no mistakes found.")
+
+
+def doubt_of(spec: ModelSpec) -> str | None:
+    """What is allowed in a model's file and most likely not meant; None if nothing is."""
+    runs, sent = at_once(spec.engine_args), spec.limits.max_ongoing_requests
+    if runs is None or sent <= runs:
+        return None
+    return (
+        f"limits.max_ongoing_requests is {sent}, but its engine runs {runs} at once (max_num_seqs): the others wait in "
+        "the engine, where a tenant's flood goes before everybody's. Leave it out."
+    )
 
 
 @contextmanager
