@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Container
 from typing import Protocol
 
 from app.domain.model_spec import ModelSpec
-from app.errors import ModelStarting
+from app.errors import ModelStarting, ServiceUnavailable
 from app.services.backend import EngineRequest, EngineResponse
 from app.services.catalog import Catalog, CatalogSource, check_available, retry_after_s
 from deployments.accepted import Accepted
-from deployments.outcomes import Died, Moved, NoReplicaYet, crashed_by_request
+from deployments.outcomes import Crowded, Died, Moved, NoReplicaYet, crashed_by_request
 from deployments.quarantine import Quarantine
 from deployments.queues import Queues, Waiting
 
@@ -19,6 +20,9 @@ RETRY_PAUSE_S = 0.5
 PROBATION_S = 1.0
 DEPARTED = ("disabled", "failed", "draining")
 """States in which a model's application is of no use to those who wait: it is gone, going, or about to be replaced."""
+
+SOON_S = 1.0
+"""What a caller is told whom a full queue turned away, of a model that nobody has waited for long enough to measure."""
 
 DEFAULT_RETRY_AFTER_S = 10.0
 """What a caller is told of a model whose start nobody has measured yet."""
@@ -85,6 +89,8 @@ class ServeBackend:
                 spec = await self._found_again(spec, deadline)
             except NoReplicaYet as error:
                 raise self._starting(spec, error) from None
+            except Crowded as error:
+                raise self._overloaded(spec, error) from None
             finally:
                 waiting.set()
 
@@ -111,6 +117,18 @@ class ServeBackend:
         wait_s = retry_after_s(entry.state) if entry is not None else None
         return ModelStarting(
             f"The model {spec.id!r} {error}. Try again shortly.", retry_after_s=wait_s or DEFAULT_RETRY_AFTER_S
+        )
+
+    def _overloaded(self, spec: ModelSpec, error: Crowded) -> ServiceUnavailable:
+        wait_s = error.retry_after_s
+        if wait_s is None:
+            entry = self._catalog.current().entries.get(spec.id)
+            starts = entry is not None and entry.state.status != "ready"
+            wait_s = (retry_after_s(entry.state) if entry is not None else None) if starts else SOON_S
+        # Whole seconds, and not one too early.
+        wait_s = math.ceil(wait_s or DEFAULT_RETRY_AFTER_S)
+        return ServiceUnavailable(
+            f"Too many requests are waiting for the model {spec.id!r}. Try again in {wait_s} s.", retry_after_s=wait_s
         )
 
     async def _attempt_apart(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Container
+from contextlib import AsyncExitStack
 from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
@@ -11,6 +12,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from app.domain.model_spec import ModelSpec
 from app.services.backend import EngineRequest, EngineResponse
 from deployments.accepted import Accepted
+from deployments.door import Door
 from deployments.handles import Handles
 from deployments.outcomes import DEATHS, Died, Moved, died_midway, timed_out, translate
 from deployments.reply import ReplyHead
@@ -21,19 +23,23 @@ class HandlePath:
 
     def __init__(self, handles: Handles) -> None:
         self._handles = handles
+        self._doors: dict[str, Door] = {}
 
     async def attempt(
         self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted
     ) -> EngineResponse:
         """See ``deployments.backend.Path``."""
         handle = (await self._handles.of(spec)).options(method_name="infer")
+        door = self._doors.setdefault(spec.app_name, Door())
         replica: str | None = None
         messages: Any = None
         try:
             async with asyncio.timeout_at(deadline) as waiting:
                 # Chosen first and sent then: a request that is simply called with is sent again by Serve, without a
                 # word, when its replica dies before saying that it has it; one that kills at once would kill on and on.
-                async with handle.choose_replica(request) as chosen:
+                async with AsyncExitStack() as stack:
+                    async with door.open(request.share, spec.limits):
+                        chosen = await stack.enter_async_context(handle.choose_replica(request))
                     accepted.set()
                     waiting.reschedule(asyncio.get_running_loop().time() + spec.limits.request_timeout_s)
                     replica = chosen.replica_id
@@ -56,6 +62,7 @@ class HandlePath:
 
     def keep(self, apps: Container[str]) -> None:
         """See ``deployments.backend.Path``."""
+        self._doors = {name: door for name, door in self._doors.items() if name in apps}
         self._handles.keep(apps)
 
 

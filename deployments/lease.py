@@ -15,25 +15,31 @@ ongoing for as long as it lasts. That costs more than a millisecond, so nobody w
 Where a model may have several replicas, a ``Routing`` chooses among those that have a place at once, and a lease that a
 request on trust lacks is asked for at its own replica; when Serve gives another one's, that replica is full or on its
 way out, and soon nobody is trusted to it any more. Replicas of which no lease has come yet are looked for now and then,
-if there may be any, by asking for one more lease, wherever it may be. Whoever has to wait gets what comes first.
+if there may be any, by asking for one more lease, wherever it may be. Whoever has to wait gets what comes first; who
+that is among those who wait, ``Waiters`` says, and nobody comes before them. For each of them a lease is asked for, so
+that Serve, and by it the autoscaling, knows how many wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from app.domain.model_spec import RequestLimits
+from app.services.backend import NOBODY, Share
 from deployments.affinity import NO_PREFIX, Prefix, Routing
 from deployments.asks import ANYWHERE, Asks, decrement
+from deployments.fairness import Charge
 from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
 from deployments.outcomes import Moved
 from deployments.places import Lease, Place
 from deployments.search import Search
+from deployments.waiters import Waiter, Waiters
 
 LINGER_S = 2.0
 """How long a lease that nobody uses is kept."""
@@ -49,6 +55,8 @@ FOLLOWING = 8
 
 RENEW_S = 3.0
 """Where replicas are chosen, the age at which the newest lease of one in use gets a successor, before it is too old."""
+
+DEFAULT_LIMITS = RequestLimits()
 
 EVEN = 1
 """While leases of other replicas are on their way, one is given so many requests more than the least busy, no more."""
@@ -76,35 +84,44 @@ class LeasePool:
         self._trusted: dict[Place, None] = {}
         self._trusted_by: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
-        self._waiters: deque[asyncio.Future[Place]] = deque()
+        self._waiters: Waiters[Place] = Waiters()
         self._asks = Asks()
         self._follow: asyncio.TimerHandle | None = None
         self._renewing: dict[str, None] = {}
         self._search = Search(replicas)
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def acquire(self, deadline: float | None = None, prefix: Prefix = NO_PREFIX) -> Place:
+    async def acquire(
+        self,
+        deadline: float | None = None,
+        prefix: Prefix = NO_PREFIX,
+        share: Share = NOBODY,
+        limits: RequestLimits = DEFAULT_LIMITS,
+    ) -> Place:
         """A place: of a lease that is free, or on trust, or else of the first lease to come.
 
         Args:
             deadline: By the loop's clock, until when to wait for one.
             prefix: What the routing is to know of the request.
+            share: Who waits, if it has to.
+            limits: The model's: how many may wait, and for how long.
 
         Raises:
             TimeoutError: None came in time.
+            Crowded: It is not to wait, or no more; see ``Waiters``.
             Unreachable: See ``Links``.
             Exception: What Serve raised.
         """
-        place = self._at_once(prefix)
+        place = None if self._waiters else self._at_once(prefix, share)
         if place is None:
             async with asyncio.timeout_at(deadline):
-                place = await self._wait()
+                place = await self._wait(share, limits)
         if self.routing is not None:
             self.routing.placed(prefix, place.link.replica)
         return place
 
     def release(self, place: Place) -> None:
-        """The request is over: whoever waits longest gets its place."""
+        """The request is over: whoever is next gets its place."""
         decrement(self._busy, place.link.replica)
         if place.lease is not None:
             self._offer(place.lease)
@@ -113,16 +130,20 @@ class LeasePool:
         self._trust_waiters()
         self._ask_less()
 
-    def _at_once(self, prefix: Prefix) -> Place | None:
+    def served(self, place: Place, input_tokens: int, output_tokens: int) -> None:
+        """What its request really took, once that is known; else what was expected of it stands."""
+        self._waiters.fairness.settle(place.charge, input_tokens, output_tokens)
+
+    def _at_once(self, prefix: Prefix, share: Share) -> Place | None:
         if self.routing is not None and (free := self._free()):
             replica = self.routing.choose(prefix, free)
             if (lease := self._idle_on(replica)) is not None:
                 self._idle.remove(lease)
-            return self._place(lease.link if lease else self._newest[replica].link, lease)
+            return self._place(lease.link if lease else self._newest[replica].link, lease, share)
         if (lease := self._take_idle()) is not None:
-            return self._place(lease.link, lease)
+            return self._place(lease.link, lease, share)
         if (link := self._trustworthy()) is not None:
-            return self._place(link, None)
+            return self._place(link, None, share)
         return None
 
     def _free(self) -> dict[str, int]:
@@ -145,12 +166,13 @@ class LeasePool:
 
     def abandon(self) -> None:
         """Its application is gone or going: whoever waits has to look for the model again."""
-        while (waiter := self._next_waiter()) is not None:
-            waiter.set_exception(Moved())
+        while (waiter := self._waiters.pop()) is not None:
+            waiter.turn.set_exception(Moved())
         self._ask_less()
 
-    def _place(self, link: Link, lease: Lease | None) -> Place:
-        place = Place(link, lease)
+    def _place(self, link: Link, lease: Lease | None, counted: Share | Charge) -> Place:
+        charge = counted if isinstance(counted, Charge) else self._waiters.pass_by(counted)
+        place = Place(link, lease, charge)
         self._busy[link.replica] += 1
         if lease is None:
             if not self._newest[link.replica].usable:
@@ -173,21 +195,24 @@ class LeasePool:
         newest = self._newest.get(replica)
         return newest is None or time.monotonic() - newest.began > RENEW_S
 
-    async def _wait(self) -> Place:
-        waiter: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+    async def _wait(self, share: Share, limits: RequestLimits) -> Place:
+        self._forget_newest()
+        waiter: Waiter[Place] = self._waiters.join(share, limits, cold=not self._newest)
+        # What came free without a word is theirs who came before.
+        self._serve_waiters()
         if self._asks.of(ANYWHERE) < len(self._waiters):
             self._ask_for_one(ANYWHERE)
         try:
-            return await waiter
+            return await waiter.turn
         except asyncio.CancelledError:
             # It may have come in this very moment.
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release(waiter.result())
+            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+                place = waiter.turn.result()
+                self._waiters.fairness.undo(place.charge)
+                self.release(place)
             raise
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._waiters.leave(waiter)
             self._ask_less()
 
     @property
@@ -244,8 +269,8 @@ class LeasePool:
             # Even on a replica that is dying: to learn that and try again is what its request has to do.
             self._hand_on(lease)
             self._trust_waiters()
-        elif (waiter := self._next_waiter()) is not None:
-            waiter.set_exception(error)
+        elif (waiter := self._waiters.pop()) is not None:
+            waiter.turn.set_exception(error)
         else:
             self._follow_less_soon()
 
@@ -273,8 +298,9 @@ class LeasePool:
             lease.end()
 
     def _hand_on(self, lease: Lease) -> None:
-        if (waiter := self._next_waiter()) is not None:
-            waiter.set_result(self._place(lease.link, lease))
+        if (found := self._waiters.next()) is not None:
+            waiter, charge = found
+            waiter.turn.set_result(self._place(lease.link, lease, charge))
             self._ask_less()
         elif (trusted := self._trusted_on(lease.link)) is not None:
             self._no_longer_trust(trusted)
@@ -286,13 +312,6 @@ class LeasePool:
             self._newest.setdefault(lease.link.replica, lease)
             if self._sweep is None:
                 self._sweep = asyncio.get_running_loop().call_later(LINGER_S, self._sweep_idle)
-
-    def _next_waiter(self) -> asyncio.Future[Place] | None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                return waiter
-        return None
 
     def _take_idle(self) -> Lease | None:
         while self._idle:
@@ -317,10 +336,16 @@ class LeasePool:
         link = min(free, key=lambda link: self._busy[link.replica], default=None)
         return None if link is not None and self._uneven(link.replica) else link
 
+    def _serve_waiters(self) -> None:
+        while self._waiters and (lease := self._take_idle()) is not None:
+            self._hand_on(lease)
+        self._trust_waiters()
+
     def _trust_waiters(self) -> None:
         while self._waiters and (link := self._trustworthy()) is not None:
-            if (waiter := self._next_waiter()) is not None:
-                waiter.set_result(self._place(link, None))
+            if (found := self._waiters.next()) is not None:
+                waiter, charge = found
+                waiter.turn.set_result(self._place(link, None, charge))
 
     def _no_longer_trust(self, place: Place) -> None:
         del self._trusted[place]

@@ -44,7 +44,7 @@ class LinkPath:
         pool = await self._pool(spec)
         try:
             prefix = NO_PREFIX if pool.routing is None else pool.routing.read(request)
-            place = await pool.acquire(deadline, prefix)
+            place = await pool.acquire(deadline, prefix, request.share, spec.limits)
         except Unreachable as error:
             logger.warning("the bytes of %s go through Serve's handle: %s", spec.id, error)
             self._detours.inc(tags={"model": spec.id})

@@ -42,6 +42,9 @@ logger = logging.getLogger("manta")
 WATCH_S = 0.25
 LAST_WORDS_S = 1.0
 
+SPARE = 64
+"""Calls that a gateway may make beside those of the requests that wait."""
+
 
 @serve.deployment(health_check_period_s=2, health_check_timeout_s=30, logging_config={"enable_access_log": False})
 class ModelReplica:
@@ -177,6 +180,11 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__} while it started: see its log"
 
 
+def outer_wall(queued: int, replicas: int) -> int:
+    """How many may wait in Serve, which must not refuse before the gateway does: of both ways there, with searches."""
+    return 2 * queued + replicas + SPARE
+
+
 def application(
     spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None, *, prewarm: bool = False
 ) -> Application:
@@ -199,7 +207,7 @@ def application(
         version=spec.digest,
         _internal=True,
         max_ongoing_requests=limits.max_ongoing_requests,
-        max_queued_requests=limits.max_queued_requests,
+        max_queued_requests=outer_wall(limits.max_queued_requests, spec.autoscaling.max_replicas),
         max_constructor_retry_count=2,
         graceful_shutdown_timeout_s=limits.request_timeout_s,
         graceful_shutdown_wait_loop_s=0.5,

@@ -44,6 +44,18 @@ class NoReplicaYet(Exception):
     """No replica took the request. The text says why, to follow the model's name."""
 
 
+class Crowded(Exception):
+    """Too many wait already, or for too long.
+
+    Attributes:
+        retry_after_s: When a place in the line comes free; None where nobody can say.
+    """
+
+    def __init__(self, retry_after_s: float | None) -> None:
+        super().__init__(retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
 def died_midway() -> EngineCrashed:
     """What a stream under way ends with when its replica dies."""
     return EngineCrashed(
@@ -72,7 +84,7 @@ def timed_out(spec: ModelSpec, *, accepted: bool) -> Exception:
 
 def translate(error: Exception, spec: ModelSpec) -> Exception:
     """Serve's and Ray's exceptions in our words: the one table of this seam."""
-    if isinstance(error, ApiError | Moved):
+    if isinstance(error, ApiError | Moved | Crowded):
         return error
     if isinstance(error, BackPressureError):
         return ServiceUnavailable(f"Too many requests are waiting for the model {spec.id!r}. Try again shortly.")

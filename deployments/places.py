@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from deployments.fairness import Charge
 from deployments.link.link import Link
 
 MAX_AGE_S = 5.0
@@ -56,7 +57,9 @@ class Place:
     Attributes:
         link: The way to its replica.
         lease: What Serve knows it by; None as long as it runs on trust.
+        charge: What its tenant was counted for it.
     """
 
     link: Link
     lease: Lease | None
+    charge: Charge

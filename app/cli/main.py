@@ -24,6 +24,7 @@ from app.cli.users import add_users
 from app.services.limit_files import load_limits
 from app.services.model_files import load_models
 from app.services.yaml_files import ConfigFileError
+from app.domain.model_spec import ModelSpec, at_once
 from app.settings import ROOT, Settings, SettingsError
 
 Models = Annotated[
@@ -103,10 +104,23 @@ def _add_config(cli: typer.Typer, screen: Screen) -> None:
             for spec in specs:
                 aliases = f" (also {', '.join(spec.aliases)})" if spec.aliases else ""
                 screen.say(f"{spec.id}{aliases}: {spec.engine}, {', '.join(spec.capabilities)}")
+                if doubt := doubt_of(spec):
+                    screen.warn(f"{spec.id}: {doubt}")
             names = {name for spec in specs for name in (spec.id, *spec.aliases)}
             for model in sorted(limits.named_models - names):
                 screen.note(f"{settings.limits}: no model file is for {model!r}; its limits wait for one.")
             screen.good(f"{len(specs)} model{'s' if len(specs) != 1 else ''}, no mistakes found.")
+
+
+def doubt_of(spec: ModelSpec) -> str | None:
+    """What is allowed in a model's file and most likely not meant; None if nothing is."""
+    runs, sent = at_once(spec.engine_args), spec.limits.max_ongoing_requests
+    if runs is None or sent <= runs:
+        return None
+    return (
+        f"limits.max_ongoing_requests is {sent}, but its engine runs {runs} at once (max_num_seqs): the others wait in "
+        "the engine, where a tenant's flood goes before everybody's. Leave it out."
+    )
 
 
 @contextmanager

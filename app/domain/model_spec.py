@@ -49,7 +49,13 @@ IN_PLACE: dict[str, Any] = {
     "autoscaling": True,
     "routing": True,
     "price": True,
-    "limits": {"default_output_tokens", "max_output_tokens", "cold_start_timeout_s", "max_queued_requests"},
+    "limits": {
+        "default_output_tokens",
+        "max_output_tokens",
+        "cold_start_timeout_s",
+        "max_queued_requests",
+        "max_queue_wait_s",
+    },
 }
 """What no replica runs by: changing it replaces none."""
 
@@ -125,8 +131,18 @@ class RequestLimits(_Section):
     default_output_tokens: int | None = Field(
         default=None, ge=1, description="What a chat gets that asks for no number. None: the maximum."
     )
-    max_ongoing_requests: int = Field(default=64, ge=1, description="Per replica; more wait in the queue.")
+    max_ongoing_requests: int = Field(
+        default=64,
+        ge=1,
+        description=(
+            "Per replica; more wait in the queue. Left out: as many as the engine runs at once, where engine_args say "
+            "that (max_num_seqs), else 64."
+        ),
+    )
     max_queued_requests: int = Field(default=256, ge=0, description="Per gateway replica; more are answered 503.")
+    max_queue_wait_s: float = Field(
+        default=30, gt=0, description="Whoever would wait longer, as replicas answer now, is answered 503 at once."
+    )
     cold_start_timeout_s: float = Field(default=300, gt=0, description="How long a request waits for a replica.")
     request_timeout_s: float = Field(default=600, gt=0, description="From being accepted by a replica to its end.")
 
@@ -206,7 +222,7 @@ class ModelSpec(_Section):
     capabilities: list[Capability] = Field(default=["chat", "completions"], min_length=1)
     autoscaling: Autoscaling = Autoscaling()
     resources: Resources = Resources()
-    limits: RequestLimits = RequestLimits()
+    limits: RequestLimits = Field(default=RequestLimits(), validate_default=True)
     price: ModelPrice = ModelPrice()
     routing: Literal["prefix_affinity", "power_of_two", "round_robin"] = Field(
         default="prefix_affinity",
@@ -241,6 +257,17 @@ class ModelSpec(_Section):
                 f"engine_args make {ranks} ranks, each on a GPU of its own"
             )
         return resources
+
+    @field_validator("limits")
+    @classmethod
+    def _as_many_as_run_at_once(cls, limits: RequestLimits, info: ValidationInfo) -> RequestLimits:
+        # What is sent to an engine that is full waits there, where nobody puts it in order.
+        runs = at_once(info.data.get("engine_args", {}))
+        if runs is None or "max_ongoing_requests" in limits.model_fields_set:
+            return limits
+        derived = limits.model_copy(update={"max_ongoing_requests": runs})
+        derived.model_fields_set.discard("max_ongoing_requests")  # it follows the engine's when that is changed
+        return derived
 
     @cached_property
     def app_name(self) -> str:
@@ -288,6 +315,14 @@ def model_of(app_name: str) -> tuple[str, str] | None:
     """The model and the digest that an application's name stands for; None for one that is no model's."""
     id_, found, digest = app_name.removeprefix(APP_PREFIX).replace("~", "/").rpartition("@")
     return (id_, digest) if found and app_name.startswith(APP_PREFIX) else None
+
+
+def at_once(engine_args: Mapping[str, Any]) -> int | None:
+    """Sequences that an engine with these arguments runs at once; None where they do not say."""
+    each, groups = engine_args.get("max_num_seqs"), engine_args.get("data_parallel_size", 1)
+    if not all(isinstance(number, int) and number >= 1 for number in (each, groups)):
+        return None
+    return each * groups
 
 
 def world_size(engine_args: Mapping[str, Any]) -> int:

@@ -13,7 +13,7 @@ from app.domain.principal import Principal
 from app.errors import InvalidRequest, PermissionDenied
 from app.schemas.request import ParsedRequest
 from app.services import Services
-from app.services.backend import EngineRequest, EngineResponse
+from app.services.backend import EngineRequest, EngineResponse, Share
 from app.services.catalog import CatalogEntry, check_available
 from app.services.relay import Relay
 
@@ -28,6 +28,10 @@ COMPLETION_TOKENS = 16
 """Of a completion whose caller named no number."""
 
 GENERATIVE = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/messages"))
+
+BYTES_A_TOKEN = 4
+LONG = 4096
+"""Tokens that an answer may have where nobody bounds it: what is expected of it is what the caller's last ones had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,15 @@ async def infer(
         error_event="error" if route.path == "/v1/messages" else None,
         watch=metered,
     )
+
+
+def _share(caller: Principal, route: Route, entry: CatalogEntry, payload: Mapping[str, Any], length: int) -> Share:
+    """Whose request it is and how long, roughly: where requests wait, the tenant that has had least comes first."""
+    if route.path not in GENERATIVE:
+        return Share(caller.subject, input_tokens=length // BYTES_A_TOKEN)
+    unsaid = _default_tokens(route, entry.spec.limits) or entry.state.max_model_len or LONG
+    cap = next((payload[name] for name in OUTPUT_CAPS if payload.get(name) is not None), unsaid)
+    return Share(caller.subject, input_tokens=length // BYTES_A_TOKEN, output_tokens=cap * (payload.get("n") or 1))
 
 
 def check_allowed(caller: Principal, spec: ModelSpec) -> None:

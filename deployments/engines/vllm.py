@@ -34,6 +34,7 @@ from deployments.engines.vllm_args import (
     split,
     with_configs,
     with_defaults,
+    with_wall,
 )
 from deployments.engines.vllm_counters import Counters
 from deployments.engines.vllm_environment import forbid_compilation, prepare_environment
@@ -148,7 +149,7 @@ class VllmEngine:
         engine, frontend = with_defaults(*split(self._spec, *names), cpu=cpu)
         if cpu and engine["enforce_eager"]:
             forbid_compilation()
-        engine = with_configs(engine, types)
+        engine = with_configs(with_wall(self._spec, engine), types)
         engine_args = AsyncEngineArgs(model=self._weights, served_model_name=[self._spec.id], **engine)
         frontend_args = FrontendArgs(**frontend)
         args = Namespace(**(vars(frontend_args) | vars(engine_args)))

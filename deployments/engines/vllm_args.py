@@ -22,6 +22,9 @@ Args = dict[str, Any]
 CPU_KV_CACHE_BYTES = 1 << 30
 """KV cache of one CPU replica when its spec says nothing: vLLM would take nearly all of the machine's memory."""
 
+WALL = 16
+"""Sequences that vLLM takes for each request that its replica does."""
+
 REFUSED: Mapping[str, str] = {
     "model": "it is the spec's source",
     "served_model_name": "it is the spec's id",
@@ -80,6 +83,16 @@ def with_defaults(engine: Args, frontend: Args, *, cpu: bool) -> tuple[Args, Arg
             engine["kv_cache_memory_bytes"] = CPU_KV_CACHE_BYTES
         engine = {"enforce_eager": True} | engine
     return engine, frontend
+
+
+def with_wall(spec: ModelSpec, engine: Args) -> Args:
+    """The arguments with a bound on what may be under way in vLLM, under the spec's own.
+
+    What waits is to wait at the gateways, which put it in order; this is for what should never come: vLLM counts
+    sequences, of which a request may have eight, and gateways that do not know of each other's trust may send twice of
+    what a replica takes.
+    """
+    return {"max_num_queued_reqs": WALL * spec.limits.max_ongoing_requests} | engine
 
 
 def check_values(spec: ModelSpec, hints: Mapping[str, Any]) -> None:
