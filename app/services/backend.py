@@ -82,12 +82,16 @@ class NoMeter:
     def began(self) -> None:
         """Nothing to do."""
 
-    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:  # noqa: ARG002
+    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
         """Let the replica forget it."""
         written()
 
 
 UNMETERED = NoMeter()
+
+
+def forget_nothing() -> None:
+    """The ``written`` of a replica that keeps nothing."""
 
 
 class EngineResponse(Protocol):
