@@ -9,7 +9,7 @@ from typing import Protocol
 
 from app.domain.model_spec import ModelSpec
 from app.errors import ModelStarting, ServiceUnavailable
-from app.services.backend import EngineRequest, EngineResponse
+from app.services.backend import UNMETERED, EngineRequest, EngineResponse, Meter
 from app.services.catalog import Catalog, CatalogSource, check_available, retry_after_s
 from deployments.accepted import Accepted
 from deployments.outcomes import Crowded, Died, Moved, NoReplicaYet, crashed_by_request
@@ -32,13 +32,19 @@ class Path(Protocol):
     """A way to send a request to a replica, once."""
 
     async def attempt(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted
+        self,
+        spec: ModelSpec,
+        request: EngineRequest,
+        deadline: float,
+        accepted: Accepted,
+        meter: Meter = UNMETERED,
     ) -> EngineResponse:
         """Send the request and return when its answer has begun.
 
         Args:
             deadline: By the loop's clock, until when it may wait for a replica.
             accepted: Set when a replica has been found.
+            meter: Told when a replica has the request, and what that came to, also after this has raised.
 
         Raises:
             Died: The replica died before the answer.
@@ -67,7 +73,7 @@ class ServeBackend:
         self._queues = queues
         self._quarantine = Quarantine()
 
-    async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
+    async def send(self, spec: ModelSpec, request: EngineRequest, meter: Meter = UNMETERED) -> EngineResponse:
         """Bring the request to a replica; see ``ModelBackend.send``."""
         fingerprint = self._quarantine.fingerprint(spec.id, request)
         deadline = asyncio.get_running_loop().time() + spec.limits.cold_start_timeout_s
@@ -77,10 +83,10 @@ class ServeBackend:
             waiting = self._queues.enter(spec.id, ready=self._is_ready(spec))
             try:
                 if self._quarantine.is_suspect(fingerprint):
-                    response = await self._attempt_apart(spec, request, deadline, waiting)
+                    response = await self._attempt_apart(spec, request, deadline, waiting, meter)
                     self._quarantine.survived(fingerprint)
                     return response
-                return await self._path.attempt(spec, request, deadline, waiting)
+                return await self._path.attempt(spec, request, deadline, waiting, meter)
             except Died as death:
                 if death.replica is not None:
                     self._quarantine.died(fingerprint, death.replica)
@@ -132,11 +138,11 @@ class ServeBackend:
         )
 
     async def _attempt_apart(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, waiting: Waiting
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, waiting: Waiting, meter: Meter
     ) -> EngineResponse:
         accepted = asyncio.Event()
         async with self._quarantine.alone(spec.id):
-            attempt = asyncio.create_task(self._path.attempt(spec, request, deadline, accepted))
+            attempt = asyncio.create_task(self._path.attempt(spec, request, deadline, accepted, meter))
             attempt.add_done_callback(lambda _: accepted.set())
             try:
                 # The replica may still be on its way up: probation begins when it has the request.

@@ -10,7 +10,8 @@ from typing import Any
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from app.domain.model_spec import ModelSpec
-from app.services.backend import EngineRequest, EngineResponse
+from app.domain.usage import Usage
+from app.services.backend import UNMETERED, EngineRequest, EngineResponse, Meter, forget_nothing
 from deployments.accepted import Accepted
 from deployments.door import Door
 from deployments.handles import Handles
@@ -26,9 +27,29 @@ class HandlePath:
         self._doors: dict[str, Door] = {}
 
     async def attempt(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted
+        self,
+        spec: ModelSpec,
+        request: EngineRequest,
+        deadline: float,
+        accepted: Accepted,
+        meter: Meter = UNMETERED,
     ) -> EngineResponse:
         """See ``deployments.backend.Path``."""
+        account = _Account(meter)
+        try:
+            return await self._attempt(spec, request, deadline, accepted, account)
+        except BaseException:
+            account.lost()
+            raise
+
+    def keep(self, apps: Container[str]) -> None:
+        """See ``deployments.backend.Path``."""
+        self._doors = {name: door for name, door in self._doors.items() if name in apps}
+        self._handles.keep(apps)
+
+    async def _attempt(
+        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted, account: _Account
+    ) -> EngineResponse:
         handle = (await self._handles.of(spec)).options(method_name="infer")
         door = self._doors.setdefault(spec.app_name, Door())
         replica: str | None = None
@@ -44,7 +65,11 @@ class HandlePath:
                     waiting.reschedule(asyncio.get_running_loop().time() + spec.limits.request_timeout_s)
                     replica = chosen.replica_id
                     messages = handle.dispatch(chosen, request)
-                    head: ReplyHead = await anext(messages)
+                    account.began()
+                    head: ReplyHead | Usage = await anext(messages)
+                    if isinstance(head, Usage):
+                        account.ended(head)
+                        head = await anext(messages)  # the error that it came to
         except TimeoutError:
             _cancel(messages)
             raise timed_out(spec, accepted=replica is not None) from None
@@ -58,28 +83,49 @@ class HandlePath:
             raise Moved from None
         except Exception as error:
             raise translate(error, spec) from error
-        return _HandleResponse(head, messages, spec)
+        assert isinstance(head, ReplyHead)
+        return _HandleResponse(head, messages, spec, account)
 
-    def keep(self, apps: Container[str]) -> None:
-        """See ``deployments.backend.Path``."""
-        self._doors = {name: door for name, door in self._doors.items() if name in apps}
-        self._handles.keep(apps)
+
+class _Account:
+    """Tells a meter once."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._open = False
+
+    def began(self) -> None:
+        self._open = True
+        self._meter.began()
+
+    def ended(self, usage: Usage | None) -> None:
+        if self._open:
+            self._open = False
+            self._meter.ended(usage, forget_nothing)
+
+    def lost(self) -> None:
+        """The replica says no more: either it is dead, or it reports what the request took itself."""
+        self.ended(None)
 
 
 class _HandleResponse:
-    def __init__(self, head: ReplyHead, messages: Any, spec: ModelSpec) -> None:
+    def __init__(self, head: ReplyHead, messages: Any, spec: ModelSpec, account: _Account) -> None:
         self.status = head.status
         self.content_type = head.content_type
         self._first = head.first
         self._messages = messages
         self._spec = spec
+        self._account = account
         self._over = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._first
         try:
-            async for chunk in self._messages:
-                yield chunk
+            async for message in self._messages:
+                if isinstance(message, Usage):
+                    self._account.ended(message)
+                else:
+                    yield message
             self._over = True
         except asyncio.CancelledError:
             raise
@@ -88,11 +134,15 @@ class _HandleResponse:
             raise died_midway() from None
         except Exception as error:
             raise translate(error, self._spec) from error
+        finally:
+            if self._over:
+                self._account.lost()
 
     async def aclose(self) -> None:
         if not self._over:
             self._over = True
             self._messages.cancel()
+            self._account.lost()
 
 
 def _cancel(messages: Any) -> None:

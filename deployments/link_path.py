@@ -11,7 +11,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter
 
 from app.domain.model_spec import ModelSpec
-from app.services.backend import EngineRequest, EngineResponse
+from app.services.backend import UNMETERED, EngineRequest, EngineResponse, Meter
 from deployments.accepted import Accepted
 from deployments.affinity import NO_PREFIX, routing_for
 from deployments.engines.base import EngineDead
@@ -38,7 +38,12 @@ class LinkPath:
         )
 
     async def attempt(
-        self, spec: ModelSpec, request: EngineRequest, deadline: float, accepted: Accepted
+        self,
+        spec: ModelSpec,
+        request: EngineRequest,
+        deadline: float,
+        accepted: Accepted,
+        meter: Meter = UNMETERED,
     ) -> EngineResponse:
         """See ``deployments.backend.Path``."""
         pool = await self._pool(spec)
@@ -48,7 +53,7 @@ class LinkPath:
         except Unreachable as error:
             logger.warning("the bytes of %s go through Serve's handle: %s", spec.id, error)
             self._detours.inc(tags={"model": spec.id})
-            return await self._detour.attempt(spec, request, deadline, accepted)
+            return await self._detour.attempt(spec, request, deadline, accepted, meter)
         except TimeoutError:
             raise timed_out(spec, accepted=False) from None
         except DEATHS:
@@ -61,7 +66,7 @@ class LinkPath:
         except Exception as error:
             raise translate(error, spec) from error
         accepted.set()
-        return await self._call(spec, request, pool, place)
+        return await self._call(spec, request, pool, place, meter)
 
     def keep(self, apps: Container[str]) -> None:
         """See ``deployments.backend.Path``; what is under way holds its pool itself."""
@@ -80,10 +85,12 @@ class LinkPath:
             self._pools[name] = LeasePool(leases, self._links, routing_for(spec), spec.autoscaling.max_replicas)
         return self._pools[name]
 
-    async def _call(self, spec: ModelSpec, request: EngineRequest, pool: LeasePool, place: Place) -> EngineResponse:
+    async def _call(
+        self, spec: ModelSpec, request: EngineRequest, pool: LeasePool, place: Place, meter: Meter
+    ) -> EngineResponse:
         response: _LinkResponse | None = None
         try:
-            response = _LinkResponse(place.link.send(request), pool, place, spec)
+            response = _LinkResponse(place.link.send(request, meter), pool, place, spec)
             async with asyncio.timeout(spec.limits.request_timeout_s):
                 await response.begun()
         except BaseException as error:

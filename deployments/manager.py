@@ -30,10 +30,11 @@ from deployments import feasible
 from deployments.applications import Applications
 from deployments.database import uri_of
 from deployments.logs import read_log
+from deployments.orphan_usage import OrphanUsage, tell_log
 from deployments.prewarm.nodes import PrewarmedNodes
 from deployments.pull import pull
 from deployments.reconciler import Reconciler
-from deployments.reports import ActivityReport, PhaseReport, PullReport
+from deployments.reports import ActivityReport, Orphan, PhaseReport, PullReport
 
 logger = logging.getLogger("manta")
 
@@ -85,6 +86,7 @@ class ModelManager:
         self._loaded = False
         self._started = asyncio.Event()
         self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._usage = OrphanUsage(tell_log)
         self._task = asyncio.get_running_loop().create_task(self._run(database))
 
     async def watch(self, version: int) -> tuple[int, list[CatalogEntry]]:
@@ -97,6 +99,10 @@ class ModelManager:
         """Hear from a replica or a fetching task."""
         await self._started.wait()
         self._reconciler.hear(report)
+
+    async def orphans(self, orphans: list[Orphan]) -> None:
+        """Hear from a replica what requests took whose gateway is gone; the same ones perhaps more than once."""
+        await self._usage.take(orphans)
 
     async def demand(self, gateway: str, queued: Mapping[str, int]) -> None:
         """Hear from a gateway how many requests wait there, by model."""

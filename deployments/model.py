@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.domain.model_spec import DEPLOYMENT, ModelSpec
+from app.domain.usage import Usage
 from app.error_handlers import render
 from app.errors import NotFound
 from app.observability.logging import configure_logging
 from app.services.backend import EngineRequest
-from app.services.inprocess import engine_call
 from deployments.activity import Activity
 from deployments.activity_watch import ActivityWatch
 from deployments.autoscaling import autoscaling_config
@@ -29,9 +30,10 @@ from deployments.engines.base import Engine, EngineDead, EngineLoad
 from deployments.engines.factory import create_engine
 from deployments.link.listener import Listener
 from deployments.link.tickets import Ticket
+from deployments.orphans import Orphans
 from deployments.placement import actor_options, group_options
 from deployments.prewarm.nodes import is_prewarmed, launcher
-from deployments.reply import ReplyHead
+from deployments.reply import ReplyHead, reply
 from deployments.reporter import Reporter, own_place
 from deployments.reports import PhaseReport
 from deployments.start_clock import PhaseClock
@@ -41,6 +43,7 @@ logger = logging.getLogger("manta")
 
 WATCH_S = 0.25
 LAST_WORDS_S = 1.0
+LAST_REPORTS_S = 5.0
 
 SPARE = 64
 """Calls that a gateway may make beside those of the requests that wait."""
@@ -72,7 +75,9 @@ class ModelReplica:
             raise
         self._app = Activity(self._engine.app())
         host = link_host or ray.util.get_node_ip_address()
-        self._listener = Listener(self._app, self._place.replica, host, self._spec.limits.max_ongoing_requests)
+        self._orphans = Orphans(self._reporter.orphans)
+        places = self._spec.limits.max_ongoing_requests
+        self._listener = Listener(self._app, self._place.replica, host, places, self._orphans.take)
         await self._listener.start()
         if self._spec.has_several:
             await self._named(self._place.replica)  # pyright: ignore[reportCallIssue] (Serve's types have lost the method)
@@ -105,7 +110,7 @@ class ModelReplica:
         finally:
             self._listener.end(grant)
 
-    async def infer(self, request: EngineRequest) -> AsyncIterator[ReplyHead | bytes]:
+    async def infer(self, request: EngineRequest) -> AsyncIterator[ReplyHead | bytes | Usage]:
         """Run one request for a gateway that cannot reach the listener: see ``deployments.reply`` for what comes.
 
         Closing the iterator stops the engine's work.
@@ -113,14 +118,9 @@ class ModelReplica:
         Raises:
             EngineDead: The engine died before it answered anything.
         """
-        call = engine_call(self._app, request)
-        try:
-            await call.start()
-            yield ReplyHead(call.status, call.content_type, await call.read())
-            while chunk := await call.read():
-                yield chunk
-        finally:
-            await call.aclose()
+        async with aclosing(reply(self._app, request, self._orphans.take)) as messages:
+            async for message in messages:
+                yield message
 
     async def describe(self) -> tuple[dict[str, Any], PhaseReport]:
         """The spec, as plain values, and what the manager was told when this replica was ready."""
@@ -148,6 +148,8 @@ class ModelReplica:
         if listener := getattr(self, "_listener", None):
             await listener.drain()
             await listener.stop()
+        if orphans := getattr(self, "_orphans", None):
+            await orphans.settle(LAST_REPORTS_S)
         if engine := getattr(self, "_engine", None):
             await engine.stop()
 
@@ -170,6 +172,7 @@ class ModelReplica:
             except EngineDead as error:
                 logger.error("the engine of %s died: %s; replacing this replica", self._spec.id, error)
                 await asyncio.sleep(LAST_WORDS_S)
+                await self._orphans.settle(LAST_REPORTS_S)
                 os._exit(1)
 
 

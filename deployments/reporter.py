@@ -15,7 +15,7 @@ from ray import serve
 
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import StartPhase, StartTimes
-from deployments.reports import ActivityReport, LogPlace, Phase, PhaseReport
+from deployments.reports import ActivityReport, LogPlace, Orphan, Phase, PhaseReport
 
 logger = logging.getLogger("manta")
 
@@ -71,6 +71,16 @@ class Reporter:
         await self._deliver(
             ActivityReport(self._spec.id, self._spec.digest, self._place.replica, self._place.node, idle_s)
         )
+
+    async def orphans(self, orphans: list[Orphan]) -> None:
+        """Hand over what requests took whose gateway is gone.
+
+        Raises:
+            Exception: The manager did not take it, or not that anybody knows of.
+        """
+        if self._manager is None:
+            raise RuntimeError("there is no manager")
+        await self._manager.orphans.remote(orphans)
 
     def _report(self, phase: Phase, **known: Any) -> PhaseReport:
         return PhaseReport(self._spec.id, self._spec.digest, phase, age_s=age_s(), place=self._place, **known)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.domain.model_state import PullState, StartPhase, StartTimes
+from app.domain.usage import Usage
 
 Phase = StartPhase | Literal["ready", "served", "failed"]
 
@@ -74,6 +75,20 @@ class PullReport:
     model: str
     node: str
     state: PullState
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """What a request took whose gateway is gone, or may be: nobody else can say it.
+
+    Attributes:
+        account: Its ``UsageDraft``, encoded.
+        ended_at_ms: In epoch milliseconds.
+    """
+
+    account: bytes
+    usage: Usage
+    ended_at_ms: int
 
 
 def following(last: PhaseReport | None, report: PhaseReport) -> PhaseReport:

@@ -21,10 +21,10 @@ from app.cli.serve import Plan, serve
 from app.cli.status import show_status
 from app.cli.stop import stop_run
 from app.cli.users import add_users
+from app.domain.model_spec import ModelSpec, at_once
 from app.services.limit_files import load_limits
 from app.services.model_files import load_models
 from app.services.yaml_files import ConfigFileError
-from app.domain.model_spec import ModelSpec, at_once
 from app.settings import ROOT, Settings, SettingsError
 
 Models = Annotated[

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
+from app.domain.usage import NOTHING, Usage
+
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -19,6 +21,9 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WRITER = "manta.writer"
 """The scope's extension that holds a ``Writer``, where the caller has one."""
+
+USAGE = "manta.usage"
+"""The scope's extension that holds a ``Tally``, where the caller counts."""
 
 BUFFER_BYTES = 256 * 1024
 CLOSE_TIMEOUT_S = 5.0
@@ -37,6 +42,24 @@ class Writer(Protocol):
     def write(self, body: bytes) -> None:
         """Send a part of the body."""
         ...
+
+
+class Tally:
+    """What a request took, as the application that worked on it counts.
+
+    Attributes:
+        usage: Final when the application's call has ended, however that came about.
+    """
+
+    __slots__ = ("usage",)
+
+    def __init__(self) -> None:
+        self.usage: Usage = NOTHING
+
+
+def tally_of(scope: Scope) -> Tally:
+    """The caller's; or one that nobody reads, where the caller does not count."""
+    return scope.get("extensions", {}).get(USAGE) or Tally()
 
 
 def post_scope(path: str, headers: list[tuple[bytes, bytes]]) -> Scope:
@@ -89,11 +112,15 @@ class AsgiCall:
         path: Its route.
         body: The whole request body.
         headers: Lower-case names and values.
+
+    Attributes:
+        tally: What the application says it took.
     """
 
     def __init__(self, app: ASGIApp, path: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = 0
         self.content_type = ""
+        self.tally = Tally()
         self._scope = post_scope(path, headers)
         self._app = app
         self._incoming = Incoming(body)
@@ -105,8 +132,11 @@ class AsgiCall:
         self._writable.set()
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, ended: Callable[[Usage], None] | None = None) -> None:
         """Run the application until its first bytes (or its end) are there; then ``status`` is known.
+
+        Args:
+            ended: Called once with what it took, when the application's call is over, whoever still waits by then.
 
         Raises:
             Exception: What the application raised before it answered.
@@ -114,6 +144,8 @@ class AsgiCall:
         self._task = asyncio.create_task(self._run())
         # What it raises after the reader left is nobody's concern, and no reason for a warning.
         self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if ended is not None:
+            self._task.add_done_callback(lambda _: ended(self.tally.usage))
         try:
             await self._readable.wait()
         except asyncio.CancelledError:
@@ -173,7 +205,8 @@ class AsgiCall:
 
     async def _run(self) -> None:
         try:
-            await self._app({**self._scope, "extensions": {WRITER: self}}, self._incoming, self._send)
+            extensions = {WRITER: self, USAGE: self.tally}
+            await self._app({**self._scope, "extensions": extensions}, self._incoming, self._send)
         finally:
             self._finished = True
             self._readable.set()

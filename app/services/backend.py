@@ -90,6 +90,10 @@ class NoMeter:
 UNMETERED = NoMeter()
 
 
+def forget_nothing() -> None:
+    """The ``written`` of a replica that keeps nothing."""
+
+
 class EngineResponse(Protocol):
     """An answer under way: its first bytes exist already, the rest come as the engine makes them.
 

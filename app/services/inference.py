@@ -13,7 +13,7 @@ from app.domain.principal import Principal
 from app.errors import InvalidRequest, PermissionDenied
 from app.schemas.request import ParsedRequest
 from app.services import Services
-from app.services.backend import EngineRequest, EngineResponse, Share
+from app.services.backend import EngineRequest, EngineResponse
 from app.services.catalog import CatalogEntry, check_available
 from app.services.relay import Relay
 
@@ -91,15 +91,6 @@ async def infer(
         error_event="error" if route.path == "/v1/messages" else None,
         watch=metered,
     )
-
-
-def _share(caller: Principal, route: Route, entry: CatalogEntry, payload: Mapping[str, Any], length: int) -> Share:
-    """Whose request it is and how long, roughly: where requests wait, the tenant that has had least comes first."""
-    if route.path not in GENERATIVE:
-        return Share(caller.subject, input_tokens=length // BYTES_A_TOKEN)
-    unsaid = _default_tokens(route, entry.spec.limits) or entry.state.max_model_len or LONG
-    cap = next((payload[name] for name in OUTPUT_CAPS if payload.get(name) is not None), unsaid)
-    return Share(caller.subject, input_tokens=length // BYTES_A_TOKEN, output_tokens=cap * (payload.get("n") or 1))
 
 
 def check_allowed(caller: Principal, spec: ModelSpec) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from app.domain.model_spec import ModelSpec
 from app.errors import ApiError, EngineCrashed
 from app.services.asgi_call import ASGIApp, AsgiCall, Scope, post_scope
-from app.services.backend import EngineRequest, EngineResponse
+from app.services.backend import UNMETERED, EngineRequest, EngineResponse, Meter, forget_nothing
 
 MODEL_HEADER = b"x-manta-model"
 """Tells an engine which name its answer has to carry: the one the caller used, an alias perhaps."""
@@ -33,11 +33,12 @@ class InProcessBackend:
     def __init__(self, engines: Mapping[str, ASGIApp]) -> None:
         self._engines = engines
 
-    async def send(self, spec: ModelSpec, request: EngineRequest) -> EngineResponse:
+    async def send(self, spec: ModelSpec, request: EngineRequest, meter: Meter = UNMETERED) -> EngineResponse:
         """Call the model's engine; see ``ModelBackend.send``."""
         call = engine_call(self._engines[spec.id], request)
+        meter.began()
         try:
-            await call.start()
+            await call.start(lambda usage: meter.ended(usage, forget_nothing))
         except ApiError:
             raise
         except Exception as error:

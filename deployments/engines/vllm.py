@@ -42,6 +42,7 @@ from deployments.engines.vllm_failures import explain, explain_death
 from deployments.engines.vllm_frames import write_plain_streams
 from deployments.engines.vllm_parent import alive, descendants, see_off
 from deployments.engines.vllm_processes import watched_children
+from deployments.engines.vllm_usage import Sequences
 from deployments.engines.vllm_weights import check_weights
 from deployments.prewarm.process import engine_processes
 
@@ -193,7 +194,7 @@ class VllmEngine:
         _conformant_chunks()
         fingerprint = adapt(inner.state)
         write_plain_streams(inner.state, DelegatingParser.parse_delta)
-        self._app = EngineApp(inner, served, self._died, fingerprint)
+        self._app = EngineApp(inner, served, self._died, fingerprint, self._give_up)
         await self._answer_once(served)
 
     async def _answer_once(self, served: set[str]) -> None:
@@ -210,6 +211,15 @@ class VllmEngine:
         body = b"".join([chunk async for chunk in call])
         if call.status != 200:
             raise RuntimeError(f"it loaded, but does not answer: {body.decode(errors='replace')}")
+
+    async def _give_up(self, sequences: Sequences) -> None:
+        # A stream that was cut off while it was sending leaves its generators, and they the request, to the garbage
+        # collector.
+        llm = self._llm
+        if llm is None or llm.errored or not (left := sequences.left_in(llm.output_processor)):
+            return
+        with suppress(Exception):  # it died in this moment, which others tell
+            await llm.abort(left, internal=True)
 
     def _died(self) -> EngineDead | None:
         if self._llm is None:

@@ -48,6 +48,8 @@ def adapt(state: Any) -> str | None:
         handler.create_streaming_error_response = _told_to_call(handler.create_streaming_error_response)
         if hasattr(handler, "_create_chat_logprobs"):
             handler._create_chat_logprobs = _with_refusal(handler._create_chat_logprobs)
+        if getattr(handler, "_include_reasoning_tokens_details", False):
+            handler._make_parser = _shown_to_call(handler._make_parser)
     return handlers[0].system_fingerprint if handlers else None
 
 
@@ -81,6 +83,15 @@ def _told_to_call(original: Callable[..., str]) -> Callable[..., str]:
         return event
 
     return create_streaming_error_response
+
+
+def _shown_to_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def make_parser(*args: Any, **kwargs: Any) -> Any:
+        parser = original(*args, **kwargs)
+        CALL.get().sequences.parse_with(parser)
+        return parser
+
+    return make_parser
 
 
 def _with_refusal(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,17 +7,18 @@ chunk, so that a request which fails before its first token gets a plain error w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from app.errors import ApiError, EngineCrashed, InvalidRequest, MethodNotAllowed, NotFound, ServerError
-from app.services.asgi_call import WRITER, ASGIApp, Message, Receive, Scope, Send, Writer
+from app.services.asgi_call import WRITER, ASGIApp, Message, Receive, Scope, Send, Writer, tally_of
 from app.services.inprocess import MODEL_HEADER
 from deployments.engines import conform
 from deployments.engines.base import ROUTES, EngineDead
+from deployments.engines.vllm_usage import Sequences
 
 logger = logging.getLogger("manta")
 
@@ -40,6 +41,7 @@ class Call:
         error: Set by vLLM's own error seam when a stream breaks.
         gone: The caller left.
         writer: The reader's own end, where it has one.
+        sequences: What it has of vLLM.
     """
 
     path: str
@@ -48,9 +50,16 @@ class Call:
     error: ApiError | None = None
     gone: bool = False
     writer: Writer | None = None
+    sequences: Sequences = field(default_factory=Sequences)
 
+
+GiveUp = Callable[[Sequences], Awaitable[None]]
 
 CALL: ContextVar[Call] = ContextVar("manta_vllm_call")
+
+
+async def _left_nothing(_: Sequences) -> None:
+    pass
 
 
 class EngineApp:
@@ -61,15 +70,22 @@ class EngineApp:
         served: The paths it serves for this model.
         died: Why the engine is dead, or None.
         fingerprint: See ``Call``.
+        give_up: Ends what a call has left behind in vLLM.
     """
 
     def __init__(
-        self, inner: ASGIApp, served: Collection[str], died: Callable[[], EngineDead | None], fingerprint: str | None
+        self,
+        inner: ASGIApp,
+        served: Collection[str],
+        died: Callable[[], EngineDead | None],
+        fingerprint: str | None,
+        give_up: GiveUp = _left_nothing,
     ) -> None:
         self._inner = inner
         self._served = frozenset(served) & ROUTES
         self._died = died
         self._fingerprint = fingerprint
+        self._give_up = give_up
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request.
@@ -95,6 +111,10 @@ class EngineApp:
             answer.broke(error)
         finally:
             CALL.reset(token)
+            try:
+                await self._give_up(call.sequences)
+            finally:
+                tally_of(scope).usage = call.sequences.usage()
         await answer.finish()
 
     def _refuse(self, path: str, method: str) -> ApiError | None:

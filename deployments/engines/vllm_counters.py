@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from deployments.engines.base import EngineLoad
+from deployments.engines.vllm_app import CALL
 
 
 class Scheduled(NamedTuple):
@@ -63,7 +64,7 @@ class Counters:
         loggers[:] = [each for each in loggers if _is_ours(each)]
 
     def count_tokens(self, llm: Any) -> None:
-        """Count what goes into an ``AsyncLLM`` and what comes out.
+        """Count what goes into an ``AsyncLLM`` and what comes out, and tell each ``Call`` what is its.
 
         vLLM's own statistics leave out what comes for a request that was given up; these must show it.
         """
@@ -78,6 +79,8 @@ class Counters:
             added = add(request, *args, **kwargs)
             if (state := processor.request_states.get(request.request_id)) is not None:
                 self.prompted += state.prompt_len
+                if (call := CALL.get(None)) is not None:
+                    call.sequences.add(state)
             return added
 
         processor.process_outputs = process_outputs

@@ -5,5 +5,9 @@ gateway process opens one connection to the replica, a link, and from then on al
 
 wire.py      frames                              listener.py  the replica's end: its door, its calls
 tickets.py   what a lease call hands out         link.py      the gateway's end: one connection, many answers
-outbox.py    frames gathered into one write
+outbox.py    frames gathered into one write          unwritten.py  what calls took, until that is on record
+
+Every call ends with one frame of the replica's, which says what it took, also after the gateway has cancelled it: the
+gateway keeps the call's number until then. The replica keeps the same until the gateway answers that it is on record.
+What a lost link leaves of either is the replica's to report (``deployments.orphans``).
 """

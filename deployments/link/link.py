@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, cast
 
 import h11
 import msgspec
 
-from app.services.backend import EngineRequest
+from app.domain.usage import Usage
+from app.services.backend import UNMETERED, EngineRequest, Meter, forget_nothing
 from deployments.engines.base import EngineDead
 from deployments.link.outbox import Outbox
 from deployments.link.tickets import Ticket
@@ -23,6 +25,7 @@ from deployments.link.wire import (
     PROTOCOL,
     SCHEME,
     WINDOW,
+    Death,
     Decoder,
     Head,
     Kind,
@@ -85,8 +88,12 @@ class Link(asyncio.Protocol):
         """Whether it can be used."""
         return self._out.transport is not None and not self._out.transport.is_closing()
 
-    def send(self, request: EngineRequest) -> Answer:
+    def send(self, request: EngineRequest, meter: Meter = UNMETERED) -> Answer:
         """Start a call.
+
+        Args:
+            request: What is asked.
+            meter: Hears that it began, and once what it took, however it ends.
 
         Raises:
             LinkLost: The link is not alive.
@@ -94,9 +101,10 @@ class Link(asyncio.Protocol):
         if not self.alive:
             raise LinkLost("the link is closed")
         stream = next(number for number in self._numbers if number not in self._answers)
-        answer = self._answers[stream] = Answer(self, stream)
-        call = Request(request.path, request.request_id, request.model, request.body)
+        answer = self._answers[stream] = Answer(self, stream, meter, kept=bool(request.account))
+        call = Request(request.path, request.request_id, request.model, request.body, request.account)
         self.write(Kind.REQUEST, stream, msgspec.msgpack.encode(call))
+        meter.began()
         return answer
 
     def adopt(self, token: str) -> None:
@@ -112,7 +120,7 @@ class Link(asyncio.Protocol):
         self._out.write(kind, stream, payload)
 
     def forget(self, stream: int) -> None:
-        """Let go of an answer."""
+        """Let go of an answer whose call has ended."""
         self._answers.pop(stream, None)
 
     def close(self) -> None:
@@ -143,7 +151,7 @@ class Link(asyncio.Protocol):
             self._opened.exception()  # whoever waits is told; that nobody does is no reason for a warning
         answers, self._answers = self._answers, {}
         for answer in answers.values():
-            answer.fail(LinkLost("the link was lost"))
+            answer.lose()
 
     def data_received(self, data: bytes) -> None:
         """Hand each frame to its answer."""
@@ -178,9 +186,11 @@ class Answer:
     One reader at a time.
     """
 
-    def __init__(self, link: Link, stream: int) -> None:
+    def __init__(self, link: Link, stream: int, meter: Meter, *, kept: bool) -> None:
         self._link = link
         self._stream = stream
+        self._meter = meter
+        self._kept = kept
         self._head: Head | None = None
         self._chunks: list[bytes] = []
         self._taken = 0
@@ -227,30 +237,39 @@ class Answer:
     def close(self) -> None:
         """Want no more of it: the replica stops its work, if that is not over."""
         if not self._finished:
-            self._finish()
+            self._finished = True
+            self._chunks.clear()
             self._link.write(Kind.CANCEL, self._stream)
 
     def take(self, kind: int, payload: bytes) -> None:
         """Hear from the replica."""
         if kind == Kind.DATA:
-            self._chunks.append(payload)
+            if not self._finished:
+                self._chunks.append(payload)
         elif kind == Kind.HEAD:
             self._head = msgspec.msgpack.decode(payload, type=Head)
         elif kind == Kind.END:
-            self._finish()
+            self._end(_usage(payload))
         elif kind == Kind.DEAD:
-            self.fail(EngineDead(payload.decode("utf-8", "replace")))
+            death = msgspec.msgpack.decode(payload, type=Death)
+            self._end(death.usage, EngineDead(death.reason))
         elif kind == Kind.BROKEN:
-            self.fail(CallBroken())
+            self._end(_usage(payload), CallBroken())
         else:
             raise WireError(f"a frame of unknown kind {kind}")
         self._wake()
 
-    def fail(self, error: Exception) -> None:
-        """There will be no more."""
-        self._error = error
-        self._finish()
+    def lose(self) -> None:
+        """The replica will say no more, not even what it took."""
+        self._finish(LinkLost("the link was lost"))
         self._wake()
+        self._meter.ended(None, forget_nothing)
+
+    def _end(self, usage: Usage, error: Exception | None = None) -> None:
+        link, stream = self._link, self._stream
+        link.forget(stream)
+        self._finish(error)
+        self._meter.ended(usage, partial(link.write, Kind.WRITTEN, stream) if self._kept else forget_nothing)
 
     def _next(self) -> bytes:
         chunks = self._chunks
@@ -275,7 +294,11 @@ class Answer:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _finish(self) -> None:
+    def _finish(self, error: Exception | None = None) -> None:
         if not self._finished:
             self._finished = True
-            self._link.forget(self._stream)
+            self._error = error
+
+
+def _usage(payload: bytes) -> Usage:
+    return msgspec.msgpack.decode(payload, type=Usage)

@@ -9,29 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
+import time
 from typing import cast
 
 import h11
 import msgspec
 
-from app.services.asgi_call import WRITER, ASGIApp, Incoming, Message, Scope
+from app.services.asgi_call import USAGE, WRITER, ASGIApp, Incoming, Message, Scope, Tally
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_scope
 from deployments.engines.base import EngineDead
 from deployments.link.outbox import Outbox
 from deployments.link.tickets import Grant, Grants, Ticket
+from deployments.link.unwritten import OnOrphans, Unwritten
 from deployments.link.wire import (
     COUNT,
     PATH,
     PROTOCOL,
     SCHEME,
     WINDOW,
+    Death,
     Decoder,
     Head,
     Kind,
     Request,
     WireError,
 )
+from deployments.reports import Orphan
 
 logger = logging.getLogger("manta")
 
@@ -39,6 +43,9 @@ HANDSHAKE_S = 5.0
 MAX_HEADERS = 4096
 CLOSE_S = 5.0
 """How long an application may take to end once its caller is gone."""
+
+WRITTEN_S = 2.0
+"""How long gateways have, when a replica goes, to get on record what they have been told last."""
 
 
 class Listener:
@@ -49,15 +56,20 @@ class Listener:
         replica: The replica's actor id, in hex.
         host: The address to listen on: the node's own.
         places: How many requests it takes at once.
+        on_orphans: Gets what requests took whose gateway was lost; by default nobody does.
     """
 
-    def __init__(self, app: ASGIApp, replica: str, host: str, places: int) -> None:
+    def __init__(
+        self, app: ASGIApp, replica: str, host: str, places: int, on_orphans: OnOrphans = lambda _: None
+    ) -> None:
         self._app = app
         self._replica = replica
         self._host = host
         self._places = places
         self._grants = Grants()
+        self._unwritten = Unwritten(on_orphans)
         self._links: set[_Link] = set()
+        self._calls: set[_Call] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -67,19 +79,24 @@ class Listener:
             OSError: There is no such address here.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Link(self._app, self._grants, self._links), self._host, 0)
+        self._server = await loop.create_server(self._link, self._host, 0)
 
     async def drain(self) -> None:
         """Wait until no call is under way: one may run on trust, of which Serve does not know."""
-        while tasks := [call.task for link in self._links for call in link.calls.values()]:
+        while tasks := [call.task for call in self._calls]:
             await asyncio.wait(tasks)
 
     async def stop(self) -> None:
-        """Close the door and every link; their calls end."""
+        """Close the door and every link; their calls end, and gateways are told what each took."""
         if self._server is not None:
             self._server.close()
-        for link in list(self._links):
-            await link.aclose()
+        await self._end_calls()
+        for link in self._links:
+            link.flush()
+        await self._unwritten.settle(WRITTEN_S)
+        for link in self._links:
+            link.close()
+        await self._end_calls()  # those that came meanwhile
 
     def grant(self) -> tuple[Ticket, Grant]:
         """A new lease."""
@@ -93,16 +110,30 @@ class Listener:
         """A lease is over."""
         self._grants.end(grant)
 
+    async def _end_calls(self) -> None:
+        for call in self._calls:
+            call.cancel()
+        if tasks := [call.task for call in self._calls]:
+            await asyncio.wait(tasks)
+
+    def _link(self) -> _Link:
+        return _Link(self._app, self._grants, self._unwritten, self._links, self._calls)
+
 
 class _Link(asyncio.Protocol):
     """One connection: first a handshake, then frames."""
 
-    def __init__(self, app: ASGIApp, grants: Grants, links: set[_Link]) -> None:
+    def __init__(
+        self, app: ASGIApp, grants: Grants, unwritten: Unwritten, links: set[_Link], calls: set[_Call]
+    ) -> None:
         self._app = app
         self._grants = grants
+        self._unwritten = unwritten
         self._links = links
+        self._all_calls = calls
+        self._lost = False
         self._mine: dict[str, Grant] = {}
-        self.calls: dict[int, _Call] = {}
+        self._calls: dict[int, _Call] = {}
         self._http: h11.Connection | None = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADERS)
         self._decoder = Decoder()
         self._out = Outbox()
@@ -121,10 +152,11 @@ class _Link(asyncio.Protocol):
         if self._timeout is not None:
             self._timeout.cancel()
         self.writable.set()
-        for call in list(self.calls.values()):
+        for call in self._calls.values():
             call.cancel()
         for grant in self._mine.values():
             self._grants.end(grant)
+        self._forsake()
 
     def pause_writing(self) -> None:
         self.writable.clear()
@@ -147,19 +179,30 @@ class _Link(asyncio.Protocol):
         """Send a frame; nothing happens once the link is lost."""
         self._out.write(kind, stream, payload)
 
-    def done(self, stream: int) -> None:
-        """A call has ended."""
-        self.calls.pop(stream, None)
+    def done(self, stream: int, kind: Kind, payload: bytes, ended: Orphan) -> None:
+        """A call has ended: tell the gateway, and keep what it took until that is on record."""
+        self._all_calls.discard(self._calls.pop(stream))
+        if self._lost:
+            self._unwritten.leave([ended])
+            return
+        self.write(kind, stream, payload)
+        self._unwritten.keep(self, stream, ended)
 
-    async def aclose(self) -> None:
-        """End all calls and hang up."""
-        calls = list(self.calls.values())
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*(call.task for call in calls), return_exceptions=True)
+    def flush(self) -> None:
+        """Send what is gathered."""
+        self._out.flush()
+
+    def close(self) -> None:
+        """Hang up."""
         self._out.flush()
         if self._out.transport is not None:
             self._out.transport.close()
+        self._forsake()
+
+    def _forsake(self) -> None:
+        """Nothing that the gateway says is heard any more."""
+        self._lost = True
+        self._unwritten.lost(self)
 
     def _shake_hands(self, http: h11.Connection, data: bytes) -> bytes:
         http.receive_data(data)
@@ -196,14 +239,17 @@ class _Link(asyncio.Protocol):
     def _take(self, kind: int, stream: int, payload: bytes) -> None:
         if kind == Kind.REQUEST:
             request = msgspec.msgpack.decode(payload, type=Request)
-            if stream in self.calls:
+            if stream in self._calls:
                 raise WireError(f"stream {stream} is taken")
-            self.calls[stream] = _Call(self, stream, self._app, request)
+            self._calls[stream] = call = _Call(self, stream, self._app, request)
+            self._all_calls.add(call)
+        elif kind == Kind.WRITTEN:
+            self._unwritten.written(self, stream)
         elif kind == Kind.TAKEN:
-            if (call := self.calls.get(stream)) is not None:
+            if (call := self._calls.get(stream)) is not None:
                 call.taken(COUNT.unpack(payload)[0])
         elif kind == Kind.CANCEL:
-            if (call := self.calls.get(stream)) is not None:
+            if (call := self._calls.get(stream)) is not None:
                 call.cancel()
         elif kind == Kind.ADOPT:
             token = payload.decode("ascii")
@@ -219,11 +265,25 @@ class _Link(asyncio.Protocol):
 class _Call:
     """One request on its way through the application."""
 
-    __slots__ = ("_begun", "_complete", "_credit", "_head", "_incoming", "_link", "_room", "_stream", "task")
+    __slots__ = (
+        "_account",
+        "_begun",
+        "_complete",
+        "_credit",
+        "_head",
+        "_incoming",
+        "_link",
+        "_room",
+        "_stream",
+        "_tally",
+        "task",
+    )
 
     def __init__(self, link: _Link, stream: int, app: ASGIApp, request: Request) -> None:
         self._link = link
         self._stream = stream
+        self._account = request.account
+        self._tally = Tally()
         self._incoming = Incoming(request.body)
         self._head: bytes = b""
         self._begun = False
@@ -231,7 +291,7 @@ class _Call:
         self._credit = WINDOW
         self._room: asyncio.Future[None] | None = None
         scope = engine_scope(EngineRequest(request.path, request.body, request.request_id, request.model))
-        scope["extensions"] = {WRITER: self}
+        scope["extensions"] = {WRITER: self, USAGE: self._tally}
         self.task = asyncio.get_running_loop().create_task(self._run(app, scope))
 
     def taken(self, count: int) -> None:
@@ -259,19 +319,25 @@ class _Call:
             self._credit -= len(body)
 
     async def _run(self, app: ASGIApp, scope: Scope) -> None:
-        link, stream = self._link, self._stream
+        death: EngineDead | None = None
         try:
             await app(scope, self._incoming, self._send)
         except EngineDead as error:
-            link.write(Kind.DEAD, stream, str(error).encode())
+            death = error
         except Exception:
+            self._complete = False
             if not self._incoming.gone.is_set():
                 logger.exception("a call of the engine failed")
-            link.write(Kind.BROKEN, stream)
-        else:
-            link.write(Kind.END if self._complete else Kind.BROKEN, stream)
         finally:
-            link.done(stream)
+            self._end(death)
+
+    def _end(self, death: EngineDead | None) -> None:
+        usage = self._tally.usage
+        if death is not None:
+            kind, payload = Kind.DEAD, msgspec.msgpack.encode(Death(str(death), usage))
+        else:
+            kind, payload = Kind.END if self._complete else Kind.BROKEN, msgspec.msgpack.encode(usage)
+        self._link.done(self._stream, kind, payload, Orphan(self._account, usage, int(time.time() * 1000)))
 
     async def _send(self, message: Message) -> None:
         if self._incoming.gone.is_set():

@@ -14,8 +14,10 @@ from struct import Struct
 
 import msgspec
 
+from app.domain.usage import Usage
+
 PATH = "/link"
-PROTOCOL = "manta-link/1"
+PROTOCOL = "manta-link/2"
 SCHEME = "Ticket"
 
 HEADER = Struct("!IIB")
@@ -34,24 +36,26 @@ class Kind(IntEnum):
     REQUEST = 1
     """Gateway: run this (``Request``, msgpack)."""
     CANCEL = 2
-    """Gateway: nobody waits for this answer any more."""
+    """Gateway: nobody waits for this answer any more; the replica still says when its work is over."""
     TAKEN = 3
     """Gateway: so many more bytes of this answer have been taken (``COUNT``)."""
     ADOPT = 4
     """Gateway: another lease belongs to this link (its token)."""
     RELEASE = 5
     """Gateway: a lease is over (its token)."""
+    WRITTEN = 6
+    """Gateway: what the call that had this number took is on record; the replica may forget it."""
 
     HEAD = 16
     """Replica: the answer begins (``Head``, msgpack)."""
     DATA = 17
     """Replica: bytes of the answer."""
     END = 18
-    """Replica: the answer is whole."""
+    """Replica: the answer is whole, and this is what it took (``Usage``, msgpack)."""
     DEAD = 19
-    """Replica: the engine died before the answer began; the payload says why."""
+    """Replica: the engine died before the answer began (``Death``, msgpack)."""
     BROKEN = 20
-    """Replica: the application failed before the answer was whole."""
+    """Replica: the work ended before the answer was whole, having taken this (``Usage``, msgpack)."""
 
 
 class Request(msgspec.Struct, array_like=True, frozen=True):
@@ -61,6 +65,7 @@ class Request(msgspec.Struct, array_like=True, frozen=True):
     request_id: str
     model: str
     body: bytes
+    account: bytes = b""
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True):
@@ -68,6 +73,13 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
 
     status: int
     content_type: str
+
+
+class Death(msgspec.Struct, array_like=True, frozen=True):
+    """How an engine ended."""
+
+    reason: str
+    usage: Usage
 
 
 class WireError(Exception):

@@ -17,8 +17,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.domain.api_key import ApiKey
-from app.domain.limit_table import LimitTable
 from app.domain.key_record import KeyRecord
+from app.domain.limit_table import LimitTable
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import ModelState
 from app.domain.principal import Role, Scope

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from uuid import uuid4
 
 from app.errors import ApiError, EngineCrashed, MethodNotAllowed, NotFound, ServerError
-from app.services.asgi_call import Receive, Scope, Send
+from app.services.asgi_call import Receive, Scope, Send, tally_of
 from deployments.engines.base import EngineDead
 from deployments.engines.scripted.asgi import Disconnected, Out, lifespan, read_body, watched
 from deployments.engines.scripted.chat import chat
@@ -95,9 +95,12 @@ class ScriptedApp:
         if not job.lengths:
             await out.whole(job.body())
             return
-        run = Run(self._scheduler, job.lengths, job.reading)
-        async with watched(receive, run), run:
-            await self._perform(job, run, out)
+        run = Run(self._scheduler, job.lengths, job.reading, job.texts_tokens)
+        try:
+            async with watched(receive, run), run:
+                await self._perform(job, run, out)
+        finally:
+            tally_of(scope).usage = run.took
 
     async def _perform(self, job: Job, run: Run, out: Out) -> None:
         telling = _Whole(job, run, out) if job.stream is None else _Streamed(job.stream, run, out)

@@ -43,7 +43,7 @@ def embeddings(body: bytes, caller: Caller, script: Script) -> Job:
         data = [{"object": "embedding", "index": index, "embedding": one} for index, one in enumerate(shown)]
         return {"object": "list", "data": data, "model": caller.model, "usage": usage}
 
-    return Job(answer, [0] * len(texts), "\n".join(texts))
+    return Job(answer, [0] * len(texts), "\n".join(texts), texts_tokens=usage["prompt_tokens"])
 
 
 def rerank(body: bytes, caller: Caller, script: Script) -> Job:
@@ -69,7 +69,9 @@ def rerank(body: bytes, caller: Caller, script: Script) -> Job:
         ]
         return {"id": f"score-{caller.request_id}", "model": caller.model, "usage": usage, "results": results}
 
-    return Job(answer, [0] * len(documents), "\n".join([request.query, *documents]))
+    return Job(
+        answer, [0] * len(documents), "\n".join([request.query, *documents]), texts_tokens=usage["prompt_tokens"]
+    )
 
 
 def score(body: bytes, caller: Caller, script: Script) -> Job:
@@ -96,7 +98,7 @@ def score(body: bytes, caller: Caller, script: Script) -> Job:
             "usage": usage,
         }
 
-    return Job(answer, [0] * len(second), "\n".join([*first, *second]))
+    return Job(answer, [0] * len(second), "\n".join([*first, *second]), texts_tokens=usage["prompt_tokens"])
 
 
 def vector(text: str, dimensions: int) -> list[float]:

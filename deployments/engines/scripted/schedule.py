@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from app.domain.usage import NOTHING, Usage
 from deployments.engines.base import EngineLoad
 from deployments.engines.scripted.args import ScriptedArgs
 from deployments.engines.scripted.clock import Clock
@@ -31,9 +32,14 @@ class Run:
         scheduler: Where it runs.
         lengths: Tokens of each sequence; those without tokens (embeddings) take room too.
         reading: The prompt, if there is one to read.
+        texts_tokens: Tokens of what is taken in otherwise: texts that are embedded.
+
+    Attributes:
+        took: What it came to, once it has left; nothing if it never came to run.
     """
 
     __slots__ = (
+        "_began",
         "_first",
         "_interrupted",
         "_pending",
@@ -41,19 +47,26 @@ class Run:
         "_scheduler",
         "_steps",
         "_target",
+        "_texts_tokens",
         "lengths",
         "longest",
         "prompt_tokens",
         "size",
+        "took",
     )
 
-    def __init__(self, scheduler: Scheduler, lengths: list[int], reading: Reading | None = None) -> None:
+    def __init__(
+        self, scheduler: Scheduler, lengths: list[int], reading: Reading | None = None, texts_tokens: int = 0
+    ) -> None:
         self.lengths = lengths
+        self.took = NOTHING
         self.prompt_tokens = reading.tokens if reading is not None else 0
         self.longest = max(lengths, default=0)
         self.size = min(len(lengths), scheduler.args.max_num_seqs)
         self._scheduler = scheduler
         self._reading = reading
+        self._texts_tokens = texts_tokens
+        self._began = False
         self._first = 0.0
         self._steps = 0
         self._target = 0
@@ -69,6 +82,7 @@ class Run:
             raise
         read = self._scheduler.clock.now() if self._reading is None else self._scheduler.read(self._reading)
         self._first = read + self._scheduler.args.ttft_s
+        self._began = True
         return self
 
     async def __aexit__(
@@ -88,6 +102,13 @@ class Run:
         """Tokens generated so far, over all sequences."""
         steps = self._done()
         return sum(min(steps, length) for length in self.lengths)
+
+    def usage(self) -> Usage:
+        """What it has taken so far."""
+        if not self._began:
+            return NOTHING
+        cached = self._reading.cached if self._reading is not None else None
+        return Usage(self.prompt_tokens + self._texts_tokens, self.generated(), cached or 0)
 
     def running(self) -> int:
         """Sequences that have not come to their end."""
@@ -183,7 +204,8 @@ class Scheduler:
         if run in self._runs:
             self._runs.remove(run)
             self._room += run.size
-            self._generated += run.generated()
+            run.took = run.usage()
+            self._generated += run.took.output_tokens
         else:
             self._waiting = deque(entry for entry in self._waiting if entry[0] is not run)
         self._admit_waiting()

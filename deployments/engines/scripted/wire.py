@@ -78,6 +78,7 @@ class Job:
         prompt: What the markers of faults are looked for in.
         stream: The answer as a stream, if that was asked for.
         reading: The prompt, where there is one to read.
+        texts_tokens: Tokens of the texts, where none is a prompt.
     """
 
     body: Callable[[], Json]
@@ -85,6 +86,7 @@ class Job:
     prompt: str = ""
     stream: Stream | None = None
     reading: Reading | None = None
+    texts_tokens: int = 0
 
 
 class Frames:

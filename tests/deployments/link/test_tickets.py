@@ -32,7 +32,7 @@ async def knock(port: int, head: str, frames: bytes = b"") -> bytes:
         await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
-def handshake(token: str | None, path: str = "/link", upgrade: str = "manta-link/1") -> str:
+def handshake(token: str | None, path: str = "/link", upgrade: str = "manta-link/2") -> str:
     authorization = f"authorization: Ticket {token}\n" if token is not None else ""
     return f"GET {path} HTTP/1.1\nhost: x\nupgrade: {upgrade}\nconnection: upgrade\n{authorization}\n"
 
