@@ -104,12 +104,12 @@ def test_mistakes_in_a_file_are_told_with_their_lines(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "limits.yaml"
     file.write_text(text)
-    with pytest.raises(LimitFileError, match="limits.yaml"):
+    with pytest.raises(LimitFileError, match=r"limits\.yaml"):
         read_limit_file(file)
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(LimitFileError, match="nowhere.yaml: no such file"):
+    with pytest.raises(LimitFileError, match=r"nowhere\.yaml: no such file"):
         load_limits("nowhere.yaml")
 
 
