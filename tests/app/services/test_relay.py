@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -294,3 +295,80 @@ async def test_a_client_that_stays_after_the_answer_holds_nothing_up():
     client = await run(relay_of(answer(response)))
     assert not client.left.is_set()
     assert client.complete
+
+
+class Watcher:
+    """Notes what it hears."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.heard: list[tuple[str, ...]] = []
+
+    def answered(self, http_status: int) -> None:
+        self.heard.append(("answered", str(http_status)))
+
+    def over(self, status: str, http_status: int) -> None:
+        self.heard.append(("over", status, str(http_status)))
+
+
+async def watched(fetch: Callable[[], Awaitable[EngineResponse]], client: Client, **options: Any) -> Watcher:
+    watcher = Watcher()
+    relay = Relay(fetch, watch=watcher, **{"stream": True, "keepalive_s": 60, **options})
+    with contextlib.suppress(Exception):
+        await relay({"type": "http"}, client.receive, client.send)
+    return watcher
+
+
+FIRST, LAST = b'data: {"choices": []}\n\n', b"data: [DONE]\n\n"
+
+
+async def test_whoever_watches_hears_of_a_whole_stream_and_how_many_events_it_had() -> None:
+    watcher = await watched(answer(FakeResponse(FIRST, FIRST + FIRST, LAST)), Client())
+    assert watcher.heard == [("answered", "200"), ("over", "completed", "200")]
+    assert watcher.events == 4
+
+
+async def test_a_stream_of_anthropics_is_whole_by_another_word() -> None:
+    end = b'event: message_stop\ndata: {"type": "message_stop"}\n\n'
+    assert (await watched(answer(FakeResponse(FIRST, end)), Client())).heard[-1] == ("over", "completed", "200")
+
+
+async def test_a_stream_that_ends_with_an_error_has_failed() -> None:
+    ends: list[FakeResponse] = [
+        FakeResponse(FIRST, b'data: {"error": {}}\n\n'),
+        FakeResponse(FIRST, EngineCrashed("x")),
+    ]
+    for response in ends:
+        assert (await watched(answer(response), Client())).heard[-1] == ("over", "failed", "200")
+
+
+async def test_a_whole_answer_is_complete_unless_it_is_an_error() -> None:
+    for status, outcome in ((200, "completed"), (400, "failed")):
+        response = FakeResponse(b"{}", status=status, content_type="application/json")
+        heard = (await watched(answer(response), Client(), stream=False)).heard
+        assert heard == [("answered", str(status)), ("over", outcome, str(status))]
+
+
+async def test_what_failed_before_its_answer_has_the_errors_status() -> None:
+    for error, status in ((ModelStarting("x"), "503"), (RuntimeError("x"), "500")):
+        assert (await watched(failing(error), Client(), stream=False)).heard == [("over", "failed", status)]
+
+
+async def test_whoever_watches_hears_that_the_client_left() -> None:
+    client, watcher = Client(), Watcher()
+    relay = Relay(answer(FakeResponse(FIRST, HANG)), stream=True, keepalive_s=60, watch=watcher)
+    running = asyncio.create_task(relay({"type": "http"}, client.receive, client.send))
+    await client.got.wait()
+    client.left.set()
+    await running
+    assert watcher.heard[-1] == ("over", "client_left", "200")
+
+
+async def test_whoever_watches_hears_of_a_client_that_left_before_there_was_an_answer() -> None:
+    client, watcher = Client(), Watcher()
+    relay = Relay(Waiting(FakeResponse()), stream=False, keepalive_s=60, watch=watcher)
+    running = asyncio.create_task(relay({"type": "http"}, client.receive, client.send))
+    await asyncio.sleep(0)
+    client.left.set()
+    await running
+    assert watcher.heard == [("over", "client_left", "0")]
