@@ -82,7 +82,7 @@ class NoMeter:
     def began(self) -> None:
         """Nothing to do."""
 
-    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:  # noqa: ARG002
+    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
         """Let the replica forget it."""
         written()
 
