@@ -12,6 +12,8 @@
     ├── Conflict                    409     conflict_error              conflict
     ├── PayloadTooLarge             413     invalid_request_error       payload_too_large
     ├── UnsupportedMediaType        415     invalid_request_error       unsupported_media_type
+    ├── RateLimited                 429     rate_limit_error            rate_limit_exceeded
+    │   └── InsufficientQuota       429     insufficient_quota          insufficient_quota
     ├── ServerError                 500     server_error                internal_error
     │   └── EngineCrashed           500     server_error                engine_crashed
     └── ServiceUnavailable          503     service_unavailable_error   overloaded
@@ -29,10 +31,13 @@ Foreign exceptions (Ray's, vLLM's, MongoDB's) are turned into these at one seam 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
+
+from app.domain.limits import Standing
 
 
 class ApiError(Exception):
@@ -162,6 +167,42 @@ class UnsupportedMediaType(ApiError):
     status = 415
     type = "invalid_request_error"
     default_code = "unsupported_media_type"
+
+
+class RateLimited(ApiError):
+    """More than a limit has left, or ever has.
+
+    Args:
+        retry_after_s: When it fits, from now, as far as anybody knows. None: never, and clients are told so.
+        standings: How the caller's limits stand.
+    """
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = 1.0,
+        standings: tuple[Standing, ...] = (),
+        code: str | None = None,
+    ) -> None:
+        if retry_after_s is None:
+            headers = {"x-should-retry": "false"}
+        else:
+            milliseconds = max(1, math.ceil(retry_after_s * 1000))
+            headers = {"Retry-After": str(-(-milliseconds // 1000)), "retry-after-ms": str(milliseconds)}
+        super().__init__(message, code=code, headers=headers)
+        self.standings = standings
+
+
+class InsufficientQuota(RateLimited):
+    """More than a budget has left."""
+
+    type = "insufficient_quota"
+    default_code = "insufficient_quota"
 
 
 class ServerError(ApiError):

@@ -157,6 +157,14 @@ class Settings(BaseSettings):
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")
+    limits_timeout_s: float = Field(
+        default=0.25,
+        gt=0,
+        description="How long a request waits for limits to be counted; beyond it each gateway counts its share.",
+    )
+    limits_grace_s: float = Field(
+        default=60, ge=0, description="How long budgets stay open while the database is away, in seconds."
+    )
 
     @field_validator("state_dir", "weights_dir")
     @classmethod

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
+import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 
@@ -53,19 +54,24 @@ class Database:
         return self._database[name]
 
     @asynccontextmanager
-    async def operation(self) -> AsyncGenerator[None]:
+    async def operation(self, timeout_s: float | None = None) -> AsyncGenerator[None]:
         """Bound what happens inside by the deadline, and turn the driver's errors into ours.
 
         The driver's own deadline is not enough: it starts when one of Motor's few threads is free.
         Database trouble is 503, never 401 and never 500; errors that carry a meaning (a duplicate key) are handled by
         the repository, inside.
 
+        Args:
+            timeout_s: A deadline of its own.
+
         Raises:
             DatabaseUnavailable: Anything went wrong between us and the database.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
+            # The driver is told too: a thread that waits on after us is one less for the others.
+            async with asyncio.timeout(timeout_s or self._timeout_s):
+                with nullcontext() if timeout_s is None else pymongo.timeout(timeout_s):
+                    yield
         except (PyMongoError, TimeoutError) as error:
             raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error
 

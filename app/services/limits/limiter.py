@@ -1,0 +1,239 @@
+"""May they, now? Decides by what this process holds of a limit, and asks the database where that is too little.
+
+The database counts exactly: one operation takes of all windows of a subject, or of none. A subject that is asked for
+often gets more than it needs, a lease, from which requests are let in without asking; what it does not use goes back.
+While the database is away, each process counts its own share of every limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from app.domain.limits import Amounts, Bound, Standing
+from app.errors import DatabaseUnavailable
+from app.services.limits.denial import Denied, told
+from app.services.limits.keeper import Keeper
+from app.services.limits.outage import PROBE_S, Mode, Outage
+from app.services.limits.part import Part, Taken
+from app.services.limits.plans import Plan, Plans
+from app.services.limits.reservation import Reservation, end
+from app.services.limits.slots import Slots
+from app.services.limits.subject import Subject
+from app.storage.limit_pipeline import Change
+from app.storage.limits import Found, Limits
+
+SUBJECTS = 10_000
+LEFT_TO_OTHERS = 4
+"""Of what is left, a process takes one part in so many for each process that there is."""
+
+AGAIN_S = 5.0
+"""When whoever needs a budget may come again while the database is away."""
+
+
+class Limiter:
+    """Reserves room for requests.
+
+    Args:
+        store: Where limits are counted.
+        gateways: How many processes count there.
+        timeout_s: How long a request waits for the database at the most.
+        grace_s: How long budgets stay open while it is away.
+        on_mode: Hears of every change of mode.
+        clock: Monotonic seconds.
+        subjects: How many are remembered.
+        probe_s: How often a database that is away is probed.
+    """
+
+    def __init__(  # noqa: PLR0913 - wired in one place
+        self,
+        store: Limits,
+        *,
+        gateways: int,
+        timeout_s: float,
+        grace_s: float,
+        on_mode: Callable[[Mode], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        subjects: int = SUBJECTS,
+        probe_s: float = PROBE_S,
+    ) -> None:
+        self._store = store
+        self._gateways = gateways
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._outage = Outage(self._probe, grace_s=grace_s, on_mode=on_mode, clock=clock, probe_s=probe_s)
+        self._keeper = Keeper(self._tell, self._outage, slot_life_s=store.slot_life_s, clock=clock)
+        self._plans = Plans(subjects, self._keeper.keep)
+        self._asking: set[asyncio.Task[Taken]] = set()
+
+    @property
+    def mode(self) -> Mode:
+        """How limits are counted now."""
+        return self._outage.mode
+
+    @property
+    def mode_changes(self) -> int:
+        """How often that changed."""
+        return self._outage.changes
+
+    async def reserve(self, bounds: Sequence[Bound], amounts: Amounts) -> Reservation:
+        """Take what a request needs, of all of its bounds or of none.
+
+        Args:
+            bounds: Best the same tuple each time, for those who are limited alike.
+            amounts: What counts for a bound is what is here of its kind.
+
+        Raises:
+            RateLimited: A bound has less left, or never has as much.
+            InsufficientQuota: The same, of a budget.
+            DatabaseUnavailable: A budget cannot be checked, and has not been for too long.
+        """
+        if not bounds:
+            return Reservation((), self._clock, self._keeper.keep)
+        plan = self._plans.of(bounds)
+        now = self._clock()
+        taken: list[Taken] = []
+        try:
+            for index, part in enumerate(plan):
+                found = part.take(amounts, now) if not part.subject.queued else None
+                if found is None:
+                    found = await self._take(plan, index, amounts)
+                taken.append(found)
+        except BaseException as error:
+            for each in taken:
+                end(each, None, self._clock(), self._keeper.keep)
+            if isinstance(error, Denied):
+                raise told(error, self._standings(plan)) from None
+            raise
+        return Reservation(taken, self._clock, self._keeper.keep)
+
+    async def standings(self, bounds: Sequence[Bound]) -> tuple[Standing, ...]:
+        """How bounds stand; nothing is taken.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        plan = self._plans.of(bounds) if bounds else ()
+        for part in plan:
+            if self._outage.lasts:
+                raise _away()
+            async with part.subject.turn:
+                await self._operate(part.subject, part.reading(self._clock()))
+        return self._standings(plan)
+
+    async def close(self) -> None:
+        """Give back what this process holds."""
+        await asyncio.gather(*self._asking, return_exceptions=True)
+        await self._keeper.close()
+        await self._outage.close()
+
+    async def _take(self, plan: Plan, index: int, amounts: Amounts) -> Taken:
+        """Take of the subject at ``index`` of a plan, if need be by asking the database."""
+        part = plan[index]
+        if self._outage.lasts:
+            now = self._clock()
+            return part.take(amounts, now) or self._share(part, amounts, now)
+        # Nobody waits, or is given quota, for what is going to be refused anyway.
+        for each in plan[index:]:
+            each.refuse(amounts, self._clock())
+        subject = part.subject
+        subject.queued += 1
+        try:
+            await subject.turn.acquire()
+            found = self._decide(part, amounts)
+            if isinstance(found, Taken):
+                return found
+            try:
+                # Whoever leaves must not take the operation along: it may have been done already.
+                return await asyncio.shield(found)
+            except asyncio.CancelledError:
+                found.add_done_callback(self._unwanted)
+                raise
+            except DatabaseUnavailable:
+                return self._share(part, amounts, self._clock())
+        finally:
+            subject.queued -= 1
+
+    def _decide(self, part: Part, amounts: Amounts) -> Taken | asyncio.Task[Taken]:
+        """What is there by now, or who asks the database for it: the turn ends then, and here otherwise."""
+        asks = False
+        try:
+            now = self._clock()
+            if found := part.take(amounts, now):
+                return found
+            if self._outage.lasts:
+                return self._share(part, amounts, now)
+            part.refuse(amounts, now)
+            change, used = part.change(amounts, now)
+            task = asyncio.create_task(self._ask(part, amounts, change, used))
+            asks = True
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+            return task
+        finally:
+            if not asks:
+                part.subject.turn.release()
+
+    async def _ask(self, part: Part, amounts: Amounts, change: Change, used: Sequence[Slots]) -> Taken:
+        """Ask the database, whoever waits for it; ends the turn."""
+        subject, ok = part.subject, False
+        try:
+            ok = (await self._operate(subject, change)).ok
+            if not ok:
+                raise part.denied(amounts, self._clock())
+            taken = part.taken(amounts, change, used)
+            if subject.holds():
+                self._keeper.keep(subject)
+            return taken
+        finally:
+            if not ok:
+                for slots in used:
+                    slots.release(self._clock())
+            subject.turn.release()
+
+    async def _operate(self, subject: Subject, change: Change) -> Found:
+        """Change a subject's document; in one's turn."""
+        sent = self._clock()
+        try:
+            share = LEFT_TO_OTHERS * self._gateways
+            found = await self._store.apply(change, share=share, timeout_s=self._timeout_s)
+        except DatabaseUnavailable:
+            subject.forget(change)
+            self._keeper.keep(subject)
+            self._outage.begin()
+            raise
+        subject.absorb(found, change, sent, self._clock(), self._store.slot_life_s)
+        return found
+
+    async def _tell(self, subject: Subject) -> None:
+        """Tell the database what a subject has for it."""
+        async with subject.turn:
+            change = subject.change({}, {}, self._clock())
+            if not self._outage.lasts and (change.windows or change.slots):
+                try:
+                    await self._operate(subject, change)
+                except DatabaseUnavailable:
+                    return
+
+    def _share(self, part: Part, amounts: Amounts, now: float) -> Taken:
+        if self.mode == "closed" and part.budget(amounts):
+            raise _away()
+        self._keeper.keep(part.subject)
+        return part.share(amounts, self._gateways, now)
+
+    def _unwanted(self, task: asyncio.Task[Taken]) -> None:
+        """Give back what nobody waits for any more."""
+        if not task.cancelled() and task.exception() is None:
+            end(task.result(), None, self._clock(), self._keeper.keep)
+
+    def _standings(self, plan: Plan) -> tuple[Standing, ...]:
+        now = self._clock()
+        return tuple(standing for part in plan for standing in part.standings(now))
+
+    async def _probe(self) -> None:
+        await self._store.probe(timeout_s=self._timeout_s)
+
+
+def _away() -> DatabaseUnavailable:
+    return DatabaseUnavailable("The database that budgets are kept in does not answer.", retry_after_s=AGAIN_S)

@@ -1,0 +1,139 @@
+"""The collection ``limits``: one document per subject, in which its windows and slots are counted."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import ASCENDING, ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from app.domain.slices import Slices
+from app.errors import DatabaseUnavailable
+from app.storage.database import Database, Document
+from app.storage.limit_pipeline import Change, WindowChange, pipeline
+
+SLOT_LIFE_S = 30.0
+PROBE = Change("probe", (WindowChange("probe:second", "second", 1),))
+"""Writes, as every change does: a database that can only be read is of no use here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How a window stands after a change.
+
+    Attributes:
+        slices: What is taken and counts, the oldest first.
+        granted: What the change took of it: what it needed, and extra.
+        spread_ms: When all that a burst took is spread over; 0 without a burst.
+    """
+
+    slices: Slices
+    granted: int = 0
+    spread_ms: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How slots stand after a change: how many this process holds, and how many all others do."""
+
+    held: int
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a change came to.
+
+    Attributes:
+        now_ms: The database's clock.
+        ok: Whether all was to be had that was asked for; otherwise none was taken.
+        windows: Every window of the subject, by field.
+        slots: Those that were changed, by name.
+    """
+
+    now_ms: int
+    ok: bool
+    windows: Mapping[str, Counted]
+    slots: Mapping[str, Held]
+
+
+class Limits:
+    """What is taken of limits.
+
+    Args:
+        slot_life_s: How long slots are held by a process that is not heard of.
+    """
+
+    def __init__(self, database: Database, *, slot_life_s: float = SLOT_LIFE_S) -> None:
+        self._database = database
+        self._limits = database.collection("limits")
+        self._process = secrets.token_hex(6)
+        self.slot_life_s = slot_life_s
+
+    async def prepare(self) -> None:
+        """Make the index by which the database forgets who was not seen for longer than any of their windows.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            await self._limits.create_index([("expires", ASCENDING)], expireAfterSeconds=0, name="expires")
+
+    async def apply(self, change: Change, *, share: int, timeout_s: float) -> Found:
+        """Change a subject's document, in one operation.
+
+        Args:
+            share: What is left is divided by it before anybody gets something extra.
+            timeout_s: The operation's deadline.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer in time: nobody knows whether it was done.
+        """
+        life_ms = int(self.slot_life_s * 1000)
+        update = pipeline(change, process=self._process, share=share, slot_life_ms=life_ms)
+        async with self._database.operation(timeout_s):
+            document = await self._update(change, update)
+            if document is None:
+                # Two made the document at once, and this was the second: it is there now.
+                document = await self._update(change, update)
+        if document is None:
+            raise DatabaseUnavailable("The database did not take a change. Try again shortly.")
+        return _found(document)
+
+    async def probe(self, *, timeout_s: float) -> None:
+        """Return if changes can be made.
+
+        Raises:
+            DatabaseUnavailable: They cannot.
+        """
+        await self.apply(PROBE, share=1, timeout_s=timeout_s)
+
+    async def _update(self, change: Change, update: list[dict[str, Any]]) -> Document | None:
+        try:
+            return await self._limits.find_one_and_update(
+                {"_id": change.subject}, update, upsert=True, return_document=ReturnDocument.AFTER
+            )
+        except DuplicateKeyError:
+            return None
+
+
+def _found(document: Document) -> Found:
+    result: Document = document["r"]
+    granted: Document = result.get("g", {})
+    others: Document = result.get("o", {})
+    return Found(
+        now_ms=int(result["now"]),
+        ok=bool(result["ok"]),
+        windows={
+            field: Counted(_slices(window), int(granted.get(field, 0)), float(window.get("t", 0)))
+            for field, window in document.get("w", {}).items()
+        },
+        slots={name: Held(int(held), int(others.get(name, 0))) for name, held in result.get("h", {}).items()},
+    )
+
+
+def _slices(window: Document) -> Slices:
+    return sorted((int(each["k"]), int(each["n"])) for each in window.get("s", []))
