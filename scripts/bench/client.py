@@ -35,7 +35,7 @@ class Job:
         requests: How many requests each caller makes.
         every_s: Seconds from one request to the next, over all callers in turn. A request whose caller is still busy
             leaves late and is timed from when it was due. None: every caller asks again as soon as it is answered.
-        expected_tokens: What the server's own usage has to say, or the request has failed.
+        expected_tokens: What the server's own usage has to say, or the request has failed; 0 for anything.
         timeout_s: How long the whole job may take.
         turns: In place of ``bodies`` and ``requests``: for each caller, the bodies to ask one after the other.
     """
@@ -250,7 +250,7 @@ def _judge(raw: _Raw, expected_tokens: int) -> Request:
                 _read_stream(request, raw.reads)
         except (ValueError, LookupError, TypeError) as error:
             request.error = f"the answer cannot be read ({error}): ...{body[-300:].decode(errors='replace')}"
-    if request.error is None and request.tokens != expected_tokens:
+    if request.error is None and expected_tokens and request.tokens != expected_tokens:
         request.error = f"{request.tokens} tokens came, {expected_tokens} were asked for"
     return request
 

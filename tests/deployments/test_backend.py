@@ -20,6 +20,7 @@ from deployments.backend import ServeBackend
 from deployments.engines.base import EngineDead
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
+from deployments.outcomes import Crowded
 from deployments.queues import Queues
 from deployments.reply import ReplyHead
 from tests.support.gateway import scripted
@@ -287,6 +288,40 @@ async def test_what_serve_says_is_told_in_our_words(error: Exception, told: type
     with pytest.raises(told) as raised:
         await Replicas(always(error)).backend().send(SPEC, request())
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("crowded", "state", "seconds"),
+    [
+        (Crowded(2.2), ModelState("ready"), 3),
+        (Crowded(0.01), ModelState("ready"), 1),
+        (Crowded(None), ModelState("ready"), 1),
+        (Crowded(None), ModelState("starting", start=StartTimes(0.0, 40.0, 2.0, 0.0)), 42),
+        (Crowded(None), ModelState("cold"), 10),
+    ],
+)
+async def test_who_is_not_to_wait_is_told_when_to_come_back(crowded: Crowded, state: ModelState, seconds: int):
+    replicas = Replicas(always(crowded), state=state)
+    with pytest.raises(ServiceUnavailable, match=f"Try again in {seconds} s") as refused:
+        await replicas.backend().send(SPEC, request())
+    await replicas.queues.stop()
+    assert refused.value.code == "overloaded"
+    assert refused.value.headers["Retry-After"] == str(seconds)
+
+
+async def test_of_a_flood_those_are_refused_that_would_wait_last():
+    spec = scripted("m", limits={"max_ongoing_requests": 1, "max_queued_requests": 4})
+    replicas = Replicas(always(HANG))
+    backend = replicas.backend()
+    flood = [asyncio.create_task(backend.send(spec, request())) for _ in range(10)]
+    await asyncio.sleep(0.01)
+    refused = [task.exception() for task in flood if task.done()]
+    assert len(refused) == 6
+    assert all(isinstance(error, ServiceUnavailable) for error in refused)
+    assert len(replicas.calls) == 1, "Serve was not asked for them"
+    for task in flood:
+        task.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
 
 
 async def test_who_waits_too_long_for_a_replica_is_told_to_come_back():

@@ -55,3 +55,15 @@ def test_version_names_manta_and_what_it_stands_on():
     assert result.exit_code == 0
     assert result.output.startswith("manta 0.")
     assert "\nray 2." in result.output
+
+
+def test_more_requests_than_an_engine_runs_at_once_are_doubted(tmp_path: Path):
+    text = "id: a\nengine: scripted\nengine_args: {max_num_seqs: 8}\nlimits: {max_ongoing_requests: 32}\n"
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text("id: b\nengine: scripted\nengine_args: {max_num_seqs: 8}\n")
+
+    result = manta("config", "check", "--models", str(tmp_path))
+
+    assert result.exit_code == 0
+    assert "a: limits.max_ongoing_requests is 32, but its engine runs 8 at once" in result.stderr
+    assert "b: " not in result.stderr

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from app.domain.model_state import ModelState
+from app.domain.user import ADMIN_ID
 from app.errors import InvalidRequest
 from app.services.catalog import CatalogEntry
 from app.services.inference import check_output_cap
@@ -118,6 +119,23 @@ async def test_the_prompt_stands_first_in_the_body_wherever_the_caller_wrote_it(
     _, found = await sent(gateway, path, body)
     assert list(found)[: len(first)] == first
     assert set(body) <= set(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "tokens"),
+    [
+        ("/v1/chat/completions", HELLO, 512),
+        ("/v1/chat/completions", {**HELLO, "max_tokens": 7}, 7),
+        ("/v1/chat/completions", {**HELLO, "max_completion_tokens": 7, "n": 2}, 14),
+        ("/v1/embeddings", {"model": EMBEDDER, "input": "Hello"}, 0),
+    ],
+)
+async def test_what_waits_is_counted_for_its_caller(gateway: Gateway, path: str, body: dict[str, Any], tokens: int):
+    await sent(gateway, path, body)
+    asked = gateway.backend.requests[-1]
+    assert asked.share.tenant == ADMIN_ID
+    assert asked.share.input_tokens == len(asked.body) // 4
+    assert asked.share.output_tokens == tokens
 
 
 async def test_the_answers_id_is_the_requests(gateway: Gateway):

@@ -104,3 +104,9 @@ def test_the_environment_turns_off_what_is_dangerous(monkeypatch: pytest.MonkeyP
 def test_local_weights_need_no_hub(tmp_path: Path) -> None:
     vllm_environment.prepare_environment(str(tmp_path))
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_what_may_be_under_way_in_vllm_is_bounded_far_above_what_should_ever_come():
+    engine = vllm_args.with_wall(spec(max_num_seqs=4), {})
+    assert engine == {"max_num_queued_reqs": 64}
+    assert vllm_args.with_wall(spec(), {"max_num_queued_reqs": 7}) == {"max_num_queued_reqs": 7}
