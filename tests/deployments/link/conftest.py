@@ -13,6 +13,7 @@ from app.services.backend import EngineRequest
 from deployments.link.link import Link
 from deployments.link.listener import Listener
 from deployments.link.tickets import Grant, Ticket
+from deployments.reports import Orphan
 
 REPLICA = "a" * 32
 Behaviour = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -38,14 +39,21 @@ class Replica:
     Attributes:
         behaviour: What its application does.
         running: Calls of the application that have not ended.
+        orphans: What lost gateways left.
     """
 
     behaviour: Behaviour
     running: int = 0
     links: list[Link] = field(default_factory=list[Link])
+    orphans: list[Orphan] = field(default_factory=list[Orphan])
 
     def __post_init__(self) -> None:
-        self.listener = Listener(self._app, REPLICA, "127.0.0.1", 64)
+        self.listener = Listener(self._app, REPLICA, "127.0.0.1", 64, self.orphans.extend)
+
+    @property
+    def unwritten(self) -> int:
+        """How many calls it keeps that no gateway has on record."""
+        return len(self.listener._unwritten)  # pyright: ignore[reportPrivateUsage]
 
     def ticket(self) -> tuple[Ticket, Grant]:
         return self.listener.grant()

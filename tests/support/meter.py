@@ -1,0 +1,49 @@
+"""A meter that remembers what it heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app.domain.usage import NOTHING, Usage
+
+
+@dataclass
+class Recorder:
+    """See ``Meter``.
+
+    Attributes:
+        writes: Whether what it hears is on record at once.
+        heard: What each replica's work came to; None where nobody knew.
+        kept: What to call as soon as that is on record.
+    """
+
+    writes: bool = True
+    begun: int = 0
+    heard: list[Usage | None] = field(default_factory=list[Usage | None])
+    kept: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+
+    def began(self) -> None:
+        self.begun += 1
+
+    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
+        self.heard.append(usage)
+        if self.writes:
+            written()
+        else:
+            self.kept.append(written)
+
+    async def all_heard(self, number: int = 1) -> list[Usage | None]:
+        """What it heard, once so many replicas had the request and said what it came to."""
+        async with asyncio.timeout(10):
+            while len(self.heard) < number:
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.01)
+        assert self.begun == len(self.heard) == number
+        return self.heard
+
+    @property
+    def total(self) -> Usage:
+        """All of it."""
+        return sum((usage for usage in self.heard if usage is not None), NOTHING)
