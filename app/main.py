@@ -25,7 +25,9 @@ from app.routers import (
     organization,
     organization_projects,
     organization_service_accounts,
+    organization_usage,
     sign_in,
+    usage,
     user,
 )
 from app.services import Services
@@ -42,10 +44,12 @@ ROUTERS = (
     auth.router,
     sign_in.router,
     user.router,
+    usage.router,
     admin.router,
     organization.router,
     organization_projects.router,
     organization_service_accounts.router,
+    organization_usage.router,
     health.router,
 )
 BODIES = (
