@@ -19,6 +19,7 @@ from app.cli.screen import Screen
 from app.cli.serve import Plan, serve
 from app.cli.status import show_status
 from app.cli.stop import stop_run
+from app.cli.usage import add_usage
 from app.cli.users import add_users
 from app.services.model_files import ModelFileError, load_models
 from app.settings import ROOT, Settings, SettingsError
@@ -41,7 +42,7 @@ def build_cli(programs: Programs | None = None) -> typer.Typer:
     )
     _add_serve(cli, screen, programs or Programs())
     _add_config(cli, screen)
-    for add in (add_models, add_users, add_keys):
+    for add in (add_models, add_users, add_keys, add_usage):
         add(cli, screen, lambda: _told(screen))
 
     @cli.command("version")
