@@ -41,10 +41,11 @@ class BucketPage:
             ValueError: The cursor is none of this list's.
         """
         step = BUCKET_MS[BUCKETS[width]] // 1000
-        start, stop = start_s // step * step, -(-end_s // step) * step
+        start = start_s // step * step
+        stop = -(-end_s // step) * step if end_s > start_s else start
         here = start if cursor is None else _second(cursor)
         if here % step or not start <= here < max(stop, start + 1):
-            raise ValueError(cursor)
+            raise ValueError("no cursor of this list")
         return cls(BUCKETS[width], here, min(stop, here + limit * step), stop)
 
     def body(self, rows: Iterable[UsageRow], show: Show) -> Json:
@@ -116,7 +117,10 @@ def _cursor(second: int) -> str:
 
 def _second(cursor: str) -> int:
     encoded = cursor.removeprefix(CURSOR)
-    digits = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("ascii")
-    if not digits.isascii() or not digits.isdigit() or _cursor(int(digits)) != cursor:
-        raise ValueError(cursor)
-    return int(digits)
+    try:
+        second = int(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except ValueError:
+        second = 0
+    if _cursor(second) != cursor:
+        raise ValueError("no cursor of this list")
+    return second

@@ -41,7 +41,7 @@ COST_LIMITS: Final[Mapping[Width, tuple[int, int]]] = {"1d": (7, 180)}
 def several_or_none(name: str) -> Callable[..., Awaitable[tuple[str, ...] | None]]:
     """A dependency: the values of a filter; None where it is left out."""
 
-    async def values(found: Annotated[Sequence[str], Depends(several(name))]) -> tuple[str, ...] | None:
+    async def values(found: Sequence[str] = Depends(several(name))) -> tuple[str, ...] | None:
         return tuple(dict.fromkeys(found)) or None
 
     return values
