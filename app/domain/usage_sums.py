@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from operator import add, attrgetter
+from typing import Final
 
 from app.domain.usage_report import Dimension, UsageRow
 
-_DIMENSIONS: Sequence[Dimension] = ("owner", "project_id", "key_id", "model")
+_SUMS: Final = (
+    "requests",
+    "failed_requests",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "cost_nano",
+)
+_sums_of = attrgetter(*_SUMS)
+
+_Group = tuple[int, str | None, str | None, str | None, str | None]
 
 
 def total(rows: Iterable[UsageRow], start_ms: int = 0) -> UsageRow:
     """All of them as one."""
-    result = UsageRow(start_ms)
+    sums: Sequence[int] = [0] * len(_SUMS)
     for row in rows:
-        result = _sum(result, row)
-    return result
+        sums = list(map(add, sums, _sums_of(row)))
+    return UsageRow(start_ms, **dict(zip(_SUMS, sums, strict=True)))
 
 
 def regrouped(rows: Iterable[UsageRow], by: Iterable[Dimension]) -> list[UsageRow]:
     """The same where fewer are told apart, in the order in which each was met first."""
-    merged = {name: None for name in _DIMENSIONS if name not in set(by)}
-    sums: dict[tuple[int, str | None, str | None, str | None, str | None], UsageRow] = {}
+    told = frozenset(by)
+    owners, projects, keys, models = (name in told for name in ("owner", "project_id", "key_id", "model"))
+    groups: dict[_Group, Sequence[int]] = {}
     for row in rows:
-        plain = replace(row, **merged)
-        group = (plain.start_ms, plain.owner, plain.project_id, plain.key_id, plain.model)
-        sums[group] = _sum(sums[group], plain) if group in sums else plain
-    return list(sums.values())
-
-
-def _sum(one: UsageRow, other: UsageRow) -> UsageRow:
-    """Both, under what the first stands for."""
-    return replace(
-        one,
-        requests=one.requests + other.requests,
-        failed_requests=one.failed_requests + other.failed_requests,
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        cached_tokens=one.cached_tokens + other.cached_tokens,
-        reasoning_tokens=one.reasoning_tokens + other.reasoning_tokens,
-        cost_nano=one.cost_nano + other.cost_nano,
-    )
+        group = (
+            row.start_ms,
+            row.owner if owners else None,
+            row.project_id if projects else None,
+            row.key_id if keys else None,
+            row.model if models else None,
+        )
+        sums = _sums_of(row)
+        groups[group] = list(map(add, groups[group], sums)) if group in groups else sums
+    return [UsageRow(*group, **dict(zip(_SUMS, sums, strict=True))) for group, sums in groups.items()]

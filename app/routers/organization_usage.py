@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ async def get_completions_usage(  # noqa: PLR0913, PLR0917 - one parameter a fil
     rows = await _rows(services, buckets, filters, {"model", *_dimensions(by)})
     others = _embedders(services)
     kept = regrouped((row for row in rows if row.model not in others and not batch), _dimensions(by))
-    return _answer(buckets, kept, lambda row: completions_result(row, by))
+    return await _answer(buckets, kept, lambda row: completions_result(row, by))
 
 
 @router.get("/usage/embeddings")
@@ -149,7 +150,7 @@ async def get_embeddings_usage(
     wanted = embedders if filters.models is None else embedders & set(filters.models)
     only = Filters(filters.projects, filters.owners, filters.keys, tuple(sorted(wanted)))
     rows = await _rows(services, buckets, only, _dimensions(by))
-    return _answer(buckets, rows, embeddings_result)
+    return await _answer(buckets, rows, embeddings_result)
 
 
 @router.get("/costs")
@@ -164,7 +165,7 @@ async def get_costs(  # noqa: PLR0913, PLR0917 - one parameter a filter
     """What all of it cost, day by day. A line item is a model."""
     rows = await _rows(services, buckets, Filters(project_ids, None, api_key_ids), _dimensions(by))
     currency = services.settings.currency
-    return _answer(buckets, rows, lambda row: costs_result(row, _dimensions(by), currency))
+    return await _answer(buckets, rows, lambda row: costs_result(row, _dimensions(by), currency))
 
 
 def _embedders(services: Services) -> frozenset[str]:
@@ -201,6 +202,8 @@ async def _rows(
     return rows
 
 
-def _answer(buckets: BucketPage, rows: Sequence[UsageRow], show: Show) -> Response:
-    # not through floats, which amounts of money would not survive
-    return Response(msgspec.json.encode(buckets.body(rows, show)), media_type="application/json")
+async def _answer(buckets: BucketPage, rows: Sequence[UsageRow], show: Show) -> Response:
+    # In a thread: thousands of results take long enough for every stream of this process to stand still.
+    # Not through floats, which amounts of money would not survive.
+    body = await asyncio.to_thread(lambda: msgspec.json.encode(buckets.body(rows, show)))
+    return Response(body, media_type="application/json")

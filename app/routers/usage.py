@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -101,22 +102,29 @@ async def _report(services: Services, asked: Asked, *, as_csv: bool) -> Response
         message = f"This report has more than {MAX_ROWS} rows. Ask for a shorter period, or group by less."
         raise InvalidRequest(message, param="group_by")
     names = await _names(services, asked.by, rows)
-    period, currency = asked.period, services.settings.currency
-    if as_csv:
-        name = f"usage-{period.first_day}-{period.last_day}.csv"
-        return Response(
-            usage_csv(rows, asked.by, names, currency),
-            media_type="text/csv; charset=utf-8; header=present",
-            headers={"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"},
-        )
+    write = _table if as_csv else _list
+    # In a thread: so many rows take a tenth of a second, for which every stream of this process would stand still.
+    return await asyncio.to_thread(write, asked, rows, names, services.settings.currency)
+
+
+def _table(asked: Asked, rows: Sequence[UsageRow], names: Names, currency: str) -> Response:
+    name = f"usage-{asked.period.first_day}-{asked.period.last_day}.csv"
+    return Response(
+        usage_csv(rows, asked.by, names, currency),
+        media_type="text/csv; charset=utf-8; header=present",
+        headers={"Content-Disposition": f'attachment; filename="{name}"', "Vary": "Accept"},
+    )
+
+
+def _list(asked: Asked, rows: Sequence[UsageRow], names: Names, currency: str) -> Response:
     body: dict[str, Any] = {
         "object": "list",
         "data": [row_object(row, asked.by, names) for row in rows],
         "first_id": None,
         "last_id": None,
         "has_more": False,
-        "start": period.start_s,
-        "end": period.end_s,
+        "start": asked.period.start_s,
+        "end": asked.period.end_s,
         "group_by": asked.by,
         "currency": currency,
         "totals": sums_object(total(rows)),
