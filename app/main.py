@@ -27,7 +27,9 @@ from app.routers import (
     organization,
     organization_projects,
     organization_service_accounts,
+    organization_usage,
     sign_in,
+    usage,
     user,
 )
 from app.services import Services
@@ -44,11 +46,13 @@ ROUTERS = (
     auth.router,
     sign_in.router,
     user.router,
+    usage.router,
     admin.router,
     organization.router,
     organization_projects.router,
     organization_service_accounts.router,
     limits.router,
+    organization_usage.router,
     health.router,
 )
 BODIES = (

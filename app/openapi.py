@@ -29,7 +29,18 @@ ERROR_SCHEMA = {
         }
     },
 }
-TAGS = ("Chat", "Embeddings", "Anthropic", "Tokens", "Models", "Identity", "Admin", "Organization", "Operations")
+TAGS = (
+    "Chat",
+    "Embeddings",
+    "Anthropic",
+    "Tokens",
+    "Models",
+    "Identity",
+    "Usage",
+    "Admin",
+    "Organization",
+    "Operations",
+)
 """The groups of the reference, in the order it shows them."""
 
 SECURITY_SCHEMES = {

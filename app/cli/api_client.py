@@ -65,12 +65,25 @@ class ApiClient:
         Raises:
             CliError: It does not answer, or refuses; in its words.
         """
+        return self._send(method, path, body, query).json()
+
+    def text(self, method: str, path: str, query: Mapping[str, str | int] | None = None) -> str:
+        """What the service answers, as it stands.
+
+        Raises:
+            CliError: It does not answer, or refuses; in its words.
+        """
+        return self._send(method, path, None, query).text
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str | int] | None
+    ) -> httpx.Response:
         try:
             response = self._client.request(method, path, json=body, params=query)
         except httpx.HTTPError as error:
             raise CliError(f"{self._url} does not answer ({error}). Is it running? Another address: --url.") from None
         if response.is_success:
-            return response.json()
+            return response
         raise CliError(_message(response))
 
     def every(self, path: str, query: Mapping[str, str | int] | None = None) -> Iterator[dict[str, Any]]:

@@ -96,7 +96,7 @@ def _add_changing(keys: typer.Typer, screen: Screen, told: Told) -> None:
             screen.good(f"{key_id} is revoked.")
 
 
-def seconds(span: str) -> int:
+def seconds(span: str, option: str = "--expires-in") -> int:
     """A span of time such as ``30d``.
 
     Raises:
@@ -104,7 +104,7 @@ def seconds(span: str) -> int:
     """
     match = re.fullmatch(r"([1-9][0-9]{0,6})([smhdw])", span)
     if match is None:
-        raise CliError(f"--expires-in {span!r} is no span of time. Write 90m, 12h, 30d or 8w.", exit_code=2)
+        raise CliError(f"{option} {span!r} is no span of time. Write 90m, 12h, 30d or 8w.", exit_code=2)
     return int(match[1]) * SECONDS[match[2]]
 
 

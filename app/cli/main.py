@@ -20,6 +20,7 @@ from app.cli.screen import Screen
 from app.cli.serve import Plan, serve
 from app.cli.status import show_status
 from app.cli.stop import stop_run
+from app.cli.usage import add_usage
 from app.cli.users import add_users
 from app.domain.model_spec import ModelSpec, at_once
 from app.services.limit_files import load_limits
@@ -45,7 +46,7 @@ def build_cli(programs: Programs | None = None) -> typer.Typer:
     )
     _add_serve(cli, screen, programs or Programs())
     _add_config(cli, screen)
-    for add in (add_models, add_users, add_keys, add_limits):
+    for add in (add_models, add_users, add_keys, add_limits, add_usage):
         add(cli, screen, lambda: _told(screen))
 
     @cli.command("version")

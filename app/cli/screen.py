@@ -169,11 +169,19 @@ class LiveBoard:
         return ProgressBar(total=1.0, completed=row.share, width=20)
 
 
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows as lines, their columns below each other."""
+def table(rows: Sequence[Sequence[str]], words: int | None = None) -> Iterator[str]:
+    """Rows as lines, their columns below each other.
+
+    Args:
+        words: So many columns, from the left, are words; those behind them are numbers. None: all are words.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        cells = [
+            f"{cell:<{width}}" if words is None or index < words else f"{cell:>{width}}"
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
 
 
 def when(at: int | None) -> str:

@@ -21,6 +21,7 @@ from app.services.projects import ProjectService
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
+from app.services.usage.reports import UsageReports
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.stores import Stores
@@ -109,6 +110,7 @@ def build_services(
         keys=identity.keys,
         organization=identity.organization,
         audit=identity.audit,
+        usage_reports=UsageReports(stores),
         request_extras=frozenset(settings.request_extras),
     )
 

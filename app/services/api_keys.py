@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.domain.api_key import ApiKey
@@ -111,6 +111,14 @@ class KeyService:
             NotFound: There is none such.
         """
         return _found(await self._keys.get(key_id, **where))
+
+    async def by_ids(self, ids: Iterable[str]) -> dict[str, KeyRecord]:
+        """Those of these that there are or were, for whoever may know of what they did.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        return await self._keys.by_ids(ids)
 
     async def change(
         self, key_id: str, body: ChangeKeyRequest, caller: Principal, actor: Actor, **where: str | None

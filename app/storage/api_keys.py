@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,19 @@ class ApiKeys:
         async with self._database.operation():
             document = await self._keys.find_one({"_id": {"$eq": key_id}, **_live(where)})
         return built(_record, document)
+
+    async def by_ids(self, ids: Iterable[str]) -> dict[str, KeyRecord]:
+        """Those of these that there are or were: a revoked key has a past.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        wanted = sorted(set(ids))
+        if not wanted:
+            return {}
+        async with self._database.operation():
+            documents = await self._keys.find({"_id": {"$in": wanted}}).to_list(len(wanted))
+        return {document["_id"]: _record(document) for document in documents}
 
     async def change(self, key_id: str, fields: Mapping[str, Any], **where: str | None) -> KeyRecord | None:
         """Set fields of a key as they are stored; the key as changed, or None if there is none such.

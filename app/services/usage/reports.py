@@ -39,8 +39,8 @@ class UsageReports:
         """
         raise NotImplementedError
 
-    async def recent(self, owner: str, page: PageRequest) -> Page[UsageEvent]:
-        """Somebody's requests, the newest first unless the page says otherwise.
+    async def recent(self, owner: str, page: PageRequest, *, key_id: str | None = None) -> Page[UsageEvent]:
+        """Somebody's requests, the newest first unless the page says otherwise; those by one key, if one is named.
 
         Raises:
             DatabaseUnavailable: The database did not answer.

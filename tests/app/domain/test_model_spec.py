@@ -100,12 +100,8 @@ def test_a_spec_survives_the_way_to_another_process():
         {"owned_by": "somebody"},
         {"autoscaling": {"min_replicas": 0, "downscale_delay_s": 1}},
         {"routing": "round_robin"},
-<<<<<<< HEAD
         {"price": {"input_per_million": 0.5}},
-        {"limits": {"max_queued_requests": 1, "cold_start_timeout_s": 1}},
-=======
         {"limits": {"max_queued_requests": 1, "cold_start_timeout_s": 1, "max_queue_wait_s": 1}},
->>>>>>> 75c93dee290f6a31639eb2a046ea8a7949340307
     ],
 )
 def test_the_digest_ignores_what_no_replica_runs_by(fields: dict[str, Any]):
@@ -185,7 +181,6 @@ def test_what_names_no_cores_is_refused(binding: str):
         spec(resources={"cpu_binding": binding})
 
 
-<<<<<<< HEAD
 def test_a_model_costs_nothing_that_does_not_say_so():
     assert spec().price.per_token() == FREE
 
@@ -230,7 +225,8 @@ def test_no_price_is_off_by_a_rounding(thousandths: int):
 def test_a_price_that_cannot_be_meant_is_refused(price: dict[str, Any], problem: str):
     with pytest.raises(ValidationError, match=problem):
         spec(price=price)
-=======
+
+
 @pytest.mark.parametrize(
     ("engine_args", "limits", "sent"),
     [
@@ -249,4 +245,3 @@ def test_an_engine_is_sent_as_many_as_it_runs_at_once(engine_args: dict[str, Any
     said = spec.model_dump(mode="json", exclude_unset=True)
     assert said.get("limits", {}) == limits, "it follows the engine's number when that is changed"
     assert ModelSpec.model_validate(said) == spec
->>>>>>> 75c93dee290f6a31639eb2a046ea8a7949340307

@@ -775,8 +775,8 @@ async def test_a_wrong_query_is_refused_by_its_parameter(
     "path",
     [
         "/organization/invites",
-        "/organization/usage/completions",
-        "/organization/costs",
+        "/organization/usage/images",
+        "/organization/usage/web_search_calls",
         "/organization/groups",
         "/organization/roles",
         "/organization/certificates",

@@ -1,0 +1,11 @@
+"""Amounts of money as text: exact, where a float would be the number next to it."""
+
+from __future__ import annotations
+
+from app.domain.usage import NANO
+
+
+def amount(nano: int) -> str:
+    """Billionths of the currency's unit as a decimal number of units, such as ``0.000125``."""
+    whole, part = divmod(abs(nano), NANO)
+    return f"{'-' if nano < 0 else ''}{whole}.{part:09}".rstrip("0").rstrip(".")
