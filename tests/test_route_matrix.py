@@ -20,7 +20,7 @@ from starlette.routing import Mount
 from app.domain.page import PageRequest
 from app.domain.user import User
 from app.main import PREFIXES
-from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Requirement, Writer
+from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
 from tests.support import callers
 from tests.support.callers import Caller
 from tests.support.gateway import STANDARD_MODELS, Gateway, new_user, running_gateway
@@ -139,13 +139,13 @@ def test_a_route_that_says_nothing_or_two_things_is_found():
     async def say_nothing() -> None: ...
 
     @app.get("/twice")
-    async def say_two_things(one: Writer, two: Admin) -> None: ...
+    async def say_two_things(one: Inferrer, two: Admin) -> None: ...
 
     @app.get("/open", dependencies=[PUBLIC])
     async def be_open() -> None: ...
 
     @app.get("/both", dependencies=[PUBLIC])
-    async def be_open_and_not(caller: Writer) -> None: ...
+    async def be_open_and_not(caller: Inferrer) -> None: ...
 
     assert undeclared(app) == ["/new", "/twice", "/both"]
 

@@ -34,6 +34,8 @@ AuditAction = Literal[
     "service_account.created",
     "service_account.updated",
     "service_account.deleted",
+    "limits.updated",
+    "limits.reset",
     "model.added",
     "model.updated",
     "model.deleted",

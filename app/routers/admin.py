@@ -60,7 +60,7 @@ async def get_user(user_id: str, services: ServicesDep, caller: AdminReader) -> 
 async def change_user(
     user_id: str, services: ServicesDep, caller: Admin, origin: OriginDep, body: JsonBody
 ) -> dict[str, Any]:
-    """Change a user's name, role, status, limits or plan. Who is disabled is signed out, and their keys open nothing."""
+    """Change what a user is called, is, may and gets. Who is disabled is signed out; their keys open nothing."""
     wanted = parse(ChangeUserRequest, body)
     plans = services.policies.current.table.plans
     if wanted.plan is not None and wanted.plan not in plans:

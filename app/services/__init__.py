@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.domain.limit_table import LimitTable
 from app.domain.secrets import derived
 from app.services.access_tokens import AccessTokens
 from app.services.accounts import Accounts
+from app.services.admission import Admission
 from app.services.api_keys import KeyService
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.identities import Identities
+from app.services.limits.limiter import Limiter
 from app.services.model_admin import FixedModels, ModelAdmin
 from app.services.oidc.provider import Provider
+from app.services.policies import Policies
 from app.services.project_access import ProjectAccess
 from app.services.project_users import ProjectUserService
 from app.services.projects import ProjectService
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
+from app.services.usage.ledger import UsageLedger
 from app.services.usage.reports import UsageReports
 from app.settings import Settings
 from app.storage.database import Database
@@ -64,8 +69,16 @@ class Services:
     usage_reports: UsageReports
     request_extras: frozenset[str]
 
+    def start(self) -> None:
+        """Begin what goes on in the background."""
+        self.policies.start()
+        self.ledger.start()
+
     async def close(self) -> None:
         """Finish what nobody waited for, and close the database."""
+        await self.policies.close()
+        await self.limiter.close()
+        await self.ledger.close()
         await self.sign_in.close()
         await self.authenticator.close()
         await self.audit.close()
@@ -78,11 +91,13 @@ def build_services(
     catalog: CatalogSource,
     backend: ModelBackend,
     models: ModelAdmin | None = None,
+    limits: LimitTable | None = None,
 ) -> Services:
     """Wire the services of one process; opens nothing until the first use.
 
     Args:
         models: Changes which models there are; None where nobody can.
+        limits: Those that hold until an admin sets others; None for none.
 
     Raises:
         SettingsError: A secret is missing or ``mongodb_uri`` is not a connection string.
@@ -95,6 +110,14 @@ def build_services(
     )
     stores = Stores.of(database)
     identity = _Identity.of(settings, stores)
+    policies = Policies(limits or LimitTable(), stores.limit_tables, identity.audit)
+    limiter = Limiter(
+        stores.limits,
+        gateways=settings.gateway_replicas,
+        timeout_s=settings.limits_timeout_s,
+        grace_s=settings.limits_grace_s,
+    )
+    ledger = UsageLedger()
     return Services(
         settings=settings,
         catalog=catalog,
@@ -110,6 +133,10 @@ def build_services(
         keys=identity.keys,
         organization=identity.organization,
         audit=identity.audit,
+        policies=policies,
+        admission=Admission(policies, limiter, ledger),
+        limiter=limiter,
+        ledger=ledger,
         usage_reports=UsageReports(stores),
         request_extras=frozenset(settings.request_extras),
     )

@@ -134,7 +134,7 @@ class Accounts:
             NotFound: There is no such user.
         """
         user = await self.get(user_id)
-        fields = body.model_dump(exclude_unset=True)
+        fields = {name: getattr(body, name) for name in body.model_fields_set}
         fields = {name: value for name, value in fields.items() if value is not None or name in ("limits", "plan")}
         if "limits" in fields:
             fields["limits"] = stored_limits(body.limits)

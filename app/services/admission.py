@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from app.domain.limit_headers import rate_limit_headers
@@ -28,6 +29,23 @@ State = dict[str, Any]
 """A request's: ``reservations`` and ``standings`` gather there, and ``rate_limits``, which become headers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a request asks of a model.
+
+    Attributes:
+        route: The engine's path.
+        size: Of its body, in bytes.
+        output_tokens: The most that its answers may have.
+        stream: Whether they are to come as they are made.
+    """
+
+    route: str
+    size: int
+    output_tokens: int
+    stream: bool
+
+
 class Admission:
     """Takes what requests need of their limits, and gives back what they did not."""
 
@@ -45,23 +63,8 @@ class Admission:
         """
         await self._take(self.policies.current.of_request(caller, inference=inference), ONE, state)
 
-    async def begin(  # noqa: PLR0913 - what a draft is made of
-        self,
-        caller: Principal,
-        spec: ModelSpec,
-        route: str,
-        state: State,
-        *,
-        size: int,
-        output_tokens: int,
-        stream: bool,
-    ) -> MeteredRequest:
+    async def begin(self, caller: Principal, spec: ModelSpec, work: Work, state: State) -> MeteredRequest:
         """Let a request to a model in, now that it is known what it asks for.
-
-        Args:
-            route: The engine's path.
-            size: Of its body, in bytes.
-            output_tokens: The most that its answer may have.
 
         Raises:
             DatabaseUnavailable: It would be paid for, and whether it may be cannot be checked.
@@ -69,7 +72,7 @@ class Admission:
             ServiceUnavailable: What it takes could not be written down.
         """
         price = spec.price.per_token()
-        expected = Usage(self._estimates.of(spec.id, size), output_tokens)
+        expected = Usage(self._estimates.of(spec.id, work.size), work.output_tokens)
         taken: list[Reservation] = state.get("reservations", [])
         try:
             if not self._ledger.has_room:
@@ -80,14 +83,16 @@ class Admission:
             for reservation in taken:
                 reservation.cancel()
             raise
-        draft = self._draft(caller, spec, route, state, stream=stream, price=price)
+        draft = _draft(caller, spec, work, state["request_id"], price)
         reservations: list[Reservation] = state.get("reservations", [])
-        return MeteredRequest(draft, reservations, self._ledger, self._estimates, size=size, expected=expected)
+        return MeteredRequest(draft, reservations, self._ledger, self._estimates, size=work.size, expected=expected)
 
-    def share(self, caller: Principal, spec: ModelSpec, size: int, output_tokens: int) -> Share:
+    def share(self, caller: Principal, spec: ModelSpec, work: Work) -> Share:
         """What a request's place in a queue goes by."""
         plan = self.policies.current.plan_of(caller)
-        return Share(caller.subject, plan.weight, plan.priority, self._estimates.of(spec.id, size), output_tokens)
+        return Share(
+            caller.subject, plan.weight, plan.priority, self._estimates.of(spec.id, work.size), work.output_tokens
+        )
 
     async def standings(self, caller: Principal) -> tuple[Standing, ...]:
         """How all stands that binds a caller.
@@ -108,21 +113,20 @@ class Admission:
         state.setdefault("reservations", []).append(reservation)
         _show(state, reservation.standings)
 
-    def _draft(
-        self, caller: Principal, spec: ModelSpec, route: str, state: State, *, stream: bool, price: Price
-    ) -> UsageDraft:
-        return UsageDraft(
-            request_id=state["request_id"],
-            owner=caller.subject,
-            kind=caller.kind,
-            key_id=caller.key_id,
-            project_id=caller.project_id,
-            model=spec.id,
-            route=route,
-            stream=stream,
-            started_at_ms=int(time.time() * 1000),
-            price=price,
-        )
+
+def _draft(caller: Principal, spec: ModelSpec, work: Work, request_id: str, price: Price) -> UsageDraft:
+    return UsageDraft(
+        request_id=request_id,
+        owner=caller.subject,
+        kind=caller.kind,
+        key_id=caller.key_id,
+        project_id=caller.project_id,
+        model=spec.id,
+        route=work.route,
+        stream=work.stream,
+        started_at_ms=int(time.time() * 1000),
+        price=price,
+    )
 
 
 def _show(state: State, standings: Iterable[Standing]) -> None:

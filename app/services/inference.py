@@ -11,8 +11,10 @@ import msgspec
 from app.domain.model_spec import Capability, ModelSpec, RequestLimits
 from app.domain.principal import Principal
 from app.errors import InvalidRequest, PermissionDenied
+from app.schemas.json_body import is_array
 from app.schemas.request import ParsedRequest
 from app.services import Services
+from app.services.admission import Work
 from app.services.backend import EngineRequest, EngineResponse
 from app.services.catalog import CatalogEntry, check_available
 from app.services.relay import Relay
@@ -68,17 +70,15 @@ async def infer(
     check_available(entry)
     check_output_cap(entry, parsed.payload)
     body = _body_for(route, spec, parsed.payload)
-    size, output_tokens = len(body), output_bound(route, entry, parsed.payload)
-    metered = await services.admission.begin(
-        caller, spec, route.path, state, size=size, output_tokens=output_tokens, stream=parsed.stream
-    )
+    work = Work(route.path, len(body), output_bound(route, entry, parsed.payload), stream=parsed.stream)
+    metered = await services.admission.begin(caller, spec, work, state)
     request = EngineRequest(
         path=route.path,
         body=body,
         request_id=state["request_id"].removeprefix("req_"),
         model=parsed.model,
         account=metered.account,
-        share=services.admission.share(caller, spec, size, output_tokens),
+        share=services.admission.share(caller, spec, work),
     )
 
     async def fetch() -> EngineResponse:
@@ -132,10 +132,14 @@ def output_bound(route: Route, entry: CatalogEntry, payload: Mapping[str, Any]) 
     each = asked or _default_tokens(route, entry.spec.limits)
     if each is None:
         each = entry.state.max_model_len or UNKNOWN_LENGTH if route.capability == "chat" else COMPLETION_TOKENS
-    prompts = payload.get("prompt")
-    # a list of texts, or of lists of tokens; a list of tokens is one prompt
-    several = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
-    return each * payload.get("n", 1) * several
+    return each * payload.get("n", 1) * _prompts(payload.get("prompt"))
+
+
+def _prompts(prompt: Any) -> int:
+    """How many a completion has: a list of tokens is one, a list of texts or of lists of tokens as many as it holds."""
+    if not is_array(prompt) or not prompt or isinstance(prompt[0], int):
+        return 1
+    return len(prompt)
 
 
 def check_output_cap(entry: CatalogEntry, payload: Mapping[str, Any]) -> None:

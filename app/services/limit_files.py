@@ -39,7 +39,7 @@ def read_limit_file(path: Path) -> LimitTable:
     file = read_yaml(path)
     if file.problems:
         raise LimitFileError(file.problems)
-    if not isinstance(file.values, dict):
+    if not file.is_mapping:
         raise LimitFileError([f"{file.shown}:1: expected a table: lists of limits under `user:`, `guest:` and so on"])
     try:
         return LimitTable.model_validate(file.values)

@@ -76,7 +76,7 @@ def read_model_file(path: Path) -> ModelFile:
     file = read_yaml(path)
     if file.problems:
         return ModelFile(file)
-    if not isinstance(file.values, dict):
+    if not file.is_mapping:
         file.problems.append(f"{file.shown}:1: expected a model: keys and values such as `id: my-model`")
         return ModelFile(file)
     try:

@@ -33,7 +33,7 @@ class Policies:
         self._file = Policy.of(file)
         self._tables = tables
         self._audit = audit
-        self._version = 0
+        self._version: int = 0
         self._task: asyncio.Task[None] | None = None
         self.current = self._file
 

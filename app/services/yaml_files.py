@@ -38,6 +38,11 @@ class YamlFile:
     problems: list[str] = field(default_factory=list[str])
     lines: Mapping[Place, int] = field(default_factory=dict[Place, int])
 
+    @property
+    def is_mapping(self) -> bool:
+        """Whether it holds keys and values."""
+        return isinstance(self.values, dict)
+
     def at(self, place: Place) -> str:
         """``file:line`` of a value, or of the nearest one around it."""
         return f"{self.shown}:{_line(self.lines, place)}"

@@ -8,6 +8,8 @@ from typing import Self
 from app.storage.api_keys import ApiKeys
 from app.storage.audit_log import AuditLog
 from app.storage.database import Database
+from app.storage.limit_tables import LimitTables
+from app.storage.limits import Limits
 from app.storage.logins import Logins
 from app.storage.ownership import Ownership
 from app.storage.project_users import ProjectUsers
@@ -18,7 +20,7 @@ from app.storage.users import Users
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Everything that identity is kept in."""
+    """Everything that the gateway keeps."""
 
     users: Users
     keys: ApiKeys
@@ -28,6 +30,8 @@ class Stores:
     projects: Projects
     project_users: ProjectUsers
     logins: Logins
+    limits: Limits
+    limit_tables: LimitTables
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -42,6 +46,8 @@ class Stores:
             projects=Projects(database),
             project_users=ProjectUsers(database),
             logins=Logins(database),
+            limits=Limits(database),
+            limit_tables=LimitTables(database),
         )
 
     async def prepare(self) -> None:
@@ -50,6 +56,15 @@ class Stores:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        stores = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects, self.project_users)
+        stores = (
+            self.users,
+            self.keys,
+            self.sessions,
+            self.audit_log,
+            self.logins,
+            self.projects,
+            self.project_users,
+            self.limits,
+        )
         for store in stores:
             await store.prepare()
