@@ -25,7 +25,16 @@ def test_a_script_finds_the_project_from_anywhere(script: Path, tmp_path: Path):
 
 @pytest.mark.parametrize(
     "script",
-    ["serve", "bench/overhead", "bench/soak", "bench/guard", "bench/autoscaling", "bench/affinity", "bench/auth"],
+    [
+        "serve",
+        "bench/overhead",
+        "bench/soak",
+        "bench/guard",
+        "bench/autoscaling",
+        "bench/affinity",
+        "bench/auth",
+        "bench/limits",
+    ],
 )
 def test_a_script_explains_itself(script: str, tmp_path: Path):
     helped = subprocess.run(

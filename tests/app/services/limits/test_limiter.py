@@ -92,7 +92,7 @@ async def test_standings_take_nothing(make: Make):
 async def test_a_denial_says_which_limit_and_when(make: Make):
     limiter, bounds = make(), (bound(1000), bound(2, per="minute", holder="this API key's"))
     assert await taken(limiter, bounds, {"requests": 1}) == 2
-    with pytest.raises(RateLimited, match="more than this API key's 2 requests per minute. Try again in") as denial:
+    with pytest.raises(RateLimited, match=r"more than this API key's 2 requests per minute\. Try again in") as denial:
         await limiter.reserve(bounds, {"requests": 1})
     error = denial.value
     assert (error.status, error.type, error.code) == (429, "rate_limit_error", "rate_limit_exceeded")
@@ -104,7 +104,7 @@ async def test_a_denial_says_which_limit_and_when(make: Make):
 async def test_a_budget_that_is_used_up_is_told_as_openai_does(make: Make):
     limiter, bounds = make(), (bound(3 * 10**9 // 2, "spend", "month", holder="your budget of"),)
     await limiter.reserve(bounds, {"spend": 10**9})
-    with pytest.raises(InsufficientQuota, match="your budget of 1.5 of spend per month") as denial:
+    with pytest.raises(InsufficientQuota, match=r"your budget of 1\.5 of spend per month") as denial:
         await limiter.reserve(bounds, {"spend": 10**9})
     assert (denial.value.status, denial.value.type, denial.value.code) == (
         429,
@@ -282,6 +282,7 @@ async def test_who_leaves_while_the_database_is_asked_leaves_nothing_taken(make:
 async def test_slots_are_never_more_than_the_limit(make: Make):
     slots = (bound(4, "concurrent_requests", None),)
     limiters, under_way, most = [make() for _ in range(3)], 0, 0
+    told: set[str] = set()
 
     async def call(limiter: Limiter) -> int:
         nonlocal under_way, most
@@ -290,7 +291,7 @@ async def test_slots_are_never_more_than_the_limit(make: Make):
             try:
                 reservation = await limiter.reserve(slots, {"concurrent_requests": 1})
             except RateLimited as error:
-                assert error.headers["Retry-After"] == "1"
+                told.add(error.headers["Retry-After"])
                 await asyncio.sleep(0.02)
                 continue
             under_way += 1
@@ -303,6 +304,7 @@ async def test_slots_are_never_more_than_the_limit(make: Make):
 
     served = await asyncio.gather(*(call(limiter) for limiter in limiters for _ in range(4)))
     assert most == 4
+    assert told <= {"1"}
     assert sum(served) > 4
 
 
