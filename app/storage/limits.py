@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
@@ -13,9 +12,11 @@ from pymongo.errors import DuplicateKeyError
 from app.domain.slices import Slices
 from app.errors import DatabaseUnavailable
 from app.storage.database import Database, Document
-from app.storage.limit_pipeline import Change, WindowChange, pipeline
+from app.storage.limit_pipeline import Change, Stage, WindowChange, pipeline
 
 SLOT_LIFE_S = 30.0
+TRIES = 3
+"""Two that make a document at once take two; one that is removed meanwhile, another."""
 PROBE = Change("probe", (WindowChange("probe:second", "second", 1),))
 """Writes, as every change does: a database that can only be read is of no use here."""
 
@@ -95,13 +96,11 @@ class Limits:
         life_ms = int(self.slot_life_s * 1000)
         update = pipeline(change, process=self._process, share=share, slot_life_ms=life_ms)
         async with self._database.operation(timeout_s):
-            document = await self._update(change, update)
-            if document is None:
-                # Two made the document at once, and this was the second: it is there now.
-                document = await self._update(change, update)
-        if document is None:
-            raise DatabaseUnavailable("The database did not take a change. Try again shortly.")
-        return _found(document)
+            for _ in range(TRIES):
+                document = await self._change(change.subject, update) or await self._create(change.subject, update)
+                if document is not None:
+                    return _found(document)
+        raise DatabaseUnavailable("The database did not take a change. Try again shortly.")
 
     async def probe(self, *, timeout_s: float) -> None:
         """Return if changes can be made.
@@ -111,10 +110,20 @@ class Limits:
         """
         await self.apply(PROBE, share=1, timeout_s=timeout_s)
 
-    async def _update(self, change: Change, update: list[dict[str, Any]]) -> Document | None:
+    async def _change(self, subject: str, update: list[Stage]) -> Document | None:
+        return await self._limits.find_one_and_update({"_id": subject}, update, return_document=ReturnDocument.AFTER)
+
+    async def _create(self, subject: str, update: list[Stage]) -> Document | None:
+        """The same where there is no document yet; None, and nothing done, if there is one by now.
+
+        Not every server tells what an upsert came to that met a document after all, so this one never changes any.
+        """
         try:
             return await self._limits.find_one_and_update(
-                {"_id": change.subject}, update, upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": subject, "expires": {"$exists": False}},
+                update,
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
             )
         except DuplicateKeyError:
             return None

@@ -35,6 +35,7 @@ def test_a_script_finds_the_project_from_anywhere(script: Path, tmp_path: Path):
         "bench/auth",
         "bench/fairness",
         "bench/overload",
+        "bench/limits",
     ],
 )
 def test_a_script_explains_itself(script: str, tmp_path: Path):

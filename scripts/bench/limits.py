@@ -1,0 +1,199 @@
+"""What it costs to keep callers within a limit: database operations and processor time a decision, and overshoot.
+
+Several processes, as so many gateways, share one limit that all their requests count in. Three ways take turns: ours;
+one operation for each request (our own update, without leases and without remembering denials); and the package
+`limits` with its sliding window on MongoDB, if it is installed. Each is measured under a limit that is far above what
+is asked for (all are let in) and under one that is far below (most are refused). Requests come at a steady rate;
+the database is a process of its own, whose time is not counted; the driver's is, and that of pacing is measured without
+a limiter and taken off. Writes the table to .manta/bench/limits.md; ends with 1 if ours misses a target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from app.settings import ROOT
+from scripts.bench import tables
+from scripts.bench.database import database
+from scripts.bench.limits_caller import Call, Calls, run
+from scripts.bench.machine import machine, versions
+from scripts.bench.options import count
+from scripts.bench.session import interruptible
+from scripts.bench.stats import Spread
+from scripts.bench.summary import US
+
+OPERATIONS = 0.1
+TARGET_US = 30.0
+OURS, ONE_EACH, PACKAGE = "ours", "one operation a request", "limits"
+ARMS = (OURS, ONE_EACH, PACKAGE)
+MISSING = (
+    "The package `limits` is not installed, so its rows are left out. To have them: "
+    "`.venv/bin/python -m pip install limits==5.8.0`."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one way came to in one round.
+
+    Attributes:
+        operations: Commands to the database, a request.
+        us: Processor microseconds a request, pacing taken off.
+        over: How many were let in beyond the limit.
+        wait_ms: How long a decision took, 99th percentile.
+    """
+
+    arm: str
+    load: str
+    requests: int
+    admitted: int
+    operations: float
+    us: float
+    over: int
+    wait_ms: float
+
+
+def main() -> int:
+    """Run the benchmark; 0 if ours was within the targets."""
+    chosen = options()
+    return interruptible(lambda: _run(chosen))
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    about = machine()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-bench-")))
+        uri = chosen.mongodb or stack.enter_context(database(folder))
+        found = measure(uri, chosen)
+    path: Path = chosen.output.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = markdown(found, chosen, about)
+    path.write_text(text + "\n", encoding="utf-8")
+    record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"\n{text}\n\nWritten to {path}.")
+    missed = misses(found)
+    for line in missed:
+        print(f"error: {line}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+def arms() -> list[str]:
+    """The ways that can be measured here."""
+    return [arm for arm in ARMS if arm != PACKAGE or find_spec("limits") is not None]
+
+
+def measure(uri: str, chosen: argparse.Namespace) -> list[Found]:
+    """All rounds."""
+    found: list[Found] = []
+    asked = chosen.rate * chosen.seconds * chosen.processes
+    loads = {"all are let in": asked * 10, "most are refused": max(1, asked // 10)}
+    for number in range(chosen.rounds):
+        for load, limit in loads.items():
+            # In turn, then the other way round: what drifts with time meets all alike.
+            ways = arms() if number % 2 == 0 else arms()[::-1]
+            for arm in ways:
+                subject = f"{arm}/{load}/{number}"
+                call = Call(arm, uri, subject, limit, chosen.processes, chosen.rate, chosen.seconds)
+                said = run(call, chosen.processes)
+                found.append(_found(arm, load, limit, said))
+                print(f"round {number + 1}  {found[-1]}", flush=True)
+    return found
+
+
+def _found(arm: str, load: str, limit: int, said: Sequence[Calls]) -> Found:
+    requests = sum(each.requests for each in said)
+    admitted = sum(each.admitted for each in said)
+    return Found(
+        arm=arm,
+        load=load,
+        requests=requests,
+        admitted=admitted,
+        operations=sum(each.operations for each in said) / requests,
+        us=sum(each.cpu_s - each.pacing_s for each in said) / requests * US,
+        over=max(0, admitted - limit),
+        wait_ms=max(each.wait_ms for each in said),
+    )
+
+
+def misses(found: Sequence[Found]) -> list[str]:
+    """Where ours is not what it should be, in words."""
+    missed: list[str] = []
+    for load in dict.fromkeys(each.load for each in found):
+        rounds = [each for each in found if each.arm == OURS and each.load == load]
+        operations = Spread.of([each.operations for each in rounds]).median
+        us = Spread.of([each.us for each in rounds]).median
+        if operations > OPERATIONS:
+            missed.append(f"{load}: {operations:.3f} operations a request, over the target of {OPERATIONS:g}")
+        if us > TARGET_US:
+            missed.append(f"{load}: {us:.1f} us a decision, over the target of {TARGET_US:g}")
+        if any(each.over for each in rounds):
+            missed.append(f"{load}: more were let in than the limit says")
+    return missed
+
+
+def markdown(found: Sequence[Found], chosen: argparse.Namespace, about: Mapping[str, str]) -> str:
+    """For people."""
+    setting = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["scripts/bench/limits", *sys.argv[1:]]),
+        "rounds": str(chosen.rounds),
+        "load": f"{chosen.processes} processes, {chosen.rate} requests/s each for {chosen.seconds} s, one limit",
+        "targets": f"{OPERATIONS:g} operations a request, {TARGET_US:g} us a decision, nothing over the limit",
+    }
+    head = ["load", "", "requests", "let in", "over", "operations a request", "us a decision", "p99 ms"]
+    lines: list[list[str]] = []
+    for load, arm in dict.fromkeys((each.load, each.arm) for each in found):
+        rounds = [each for each in found if each.load == load and each.arm == arm]
+        told = [
+            _told([each.requests for each in rounds], 0),
+            _told([each.admitted for each in rounds], 0),
+            _told([each.over for each in rounds], 0),
+            _told([each.operations for each in rounds], 3),
+            _told([each.us for each in rounds], 1),
+            _told([each.wait_ms for each in rounds], 1),
+        ]
+        lines.append([load, arm, *told])
+    parts = [
+        "# Limits",
+        tables.pairs({**setting, **about, **versions()}),
+        "Medians of rounds (in brackets, the lowest and the highest). Processor time is that of the processes that "
+        "decide, the driver's threads included, less that of pacing alone; p99 is of the slowest process.",
+        *([] if PACKAGE in arms() else [MISSING]),
+        tables.table(head, lines),
+    ]
+    return "\n\n".join(parts)
+
+
+def _told(values: Sequence[float], digits: int) -> str:
+    spread = Spread.of(values)
+    if spread.low == spread.high:
+        return f"{spread.median:.{digits}f}"
+    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}..{spread.high:.{digits}f})"
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/bench/limits", description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=count, default=3)
+    add("--processes", type=count, default=4, help="that share the limit; default: 4")
+    add("--rate", type=count, default=100, help="requests a second that each of them asks for; default: 100")
+    add("--seconds", type=count, default=10, help="of each measurement; default: 10")
+    add("--mongodb", help="connection string of a database to use; default: the embedded one, in a folder of its own")
+    add("--output", type=Path, default=ROOT / ".manta" / "bench" / "limits.md")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""One gateway's worth of requests on a limit, as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.domain.limits import Bound, Limit
+from app.errors import RateLimited
+from app.services.limits.limiter import Limiter
+from app.settings import ROOT
+from app.storage.database import Database
+from app.storage.limit_pipeline import Change, WindowChange
+from app.storage.limits import Limits
+from scripts.bench.calls import listen
+from scripts.bench.servers import BenchError
+from scripts.bench.stats import percentile
+
+DATABASE = "limits_bench"
+TIMEOUT_S = 30.0
+
+Decide = Callable[[], Awaitable[bool]]
+"""Whether one more request is let in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a process is to do.
+
+    Attributes:
+        arm: Which way decides.
+        limit: Of requests in an hour.
+        rate: Requests a second.
+    """
+
+    arm: str
+    uri: str
+    subject: str
+    limit: int
+    processes: int
+    rate: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What came of it.
+
+    Attributes:
+        operations: Commands that were sent to the database.
+        cpu_s: Processor seconds of the process meanwhile.
+        pacing_s: The same for as many requests without a limiter.
+        wait_ms: How long a decision took, 99th percentile.
+    """
+
+    requests: int
+    admitted: int
+    operations: int
+    cpu_s: float
+    pacing_s: float
+    wait_ms: float
+
+
+def run(call: Call, processes: int) -> list[Calls]:
+    """Let so many processes do the same at once.
+
+    Raises:
+        BenchError: One of them failed.
+    """
+    with ExitStack() as stack:
+        started: list[subprocess.Popen[str]] = []
+        for _ in range(processes):
+            command = [sys.executable, "-m", "scripts.bench.limits_caller", json.dumps(asdict(call))]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            started.append(process)
+        for process in started:
+            # Once it has started, and measured what pacing costs.
+            if process.stdout is None or not process.stdout.readline():
+                raise BenchError(f"a process of {call.arm} did not start")
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.communicate(timeout=call.seconds * 10 + 60)[0] for process in started]
+        if any(process.returncode for process in started):
+            raise BenchError(f"a process of {call.arm} failed")
+        return [Calls(**json.loads(each)) for each in said]
+
+
+async def _main(call: Call) -> Calls:
+    calls = listen()
+    database = Database(call.uri, DATABASE, timeout_s=TIMEOUT_S, pool_size=16)
+    await database.ping()
+    decide, close = _decider(call, database)
+    # Everything is imported and connected before it is measured.
+    gc.collect()
+    gc.freeze()
+    pacing_s, *_ = await _paced(call, _always)
+    print("ready", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    before = calls.of(DATABASE).total()
+    cpu_s, waits, admitted = await _paced(call, decide)
+    operations = calls.of(DATABASE).total() - before
+    await close()
+    database.close()
+    return Calls(len(waits), admitted, operations, cpu_s, pacing_s, percentile(waits, 0.99) * 1000)
+
+
+async def _paced(call: Call, decide: Decide) -> tuple[float, list[float], int]:
+    """Processor seconds, how long each decision took, and how many were let in."""
+    waits: list[float] = []
+    admitted = 0
+
+    async def one() -> None:
+        nonlocal admitted
+        asked = time.perf_counter()
+        fits = await decide()
+        admitted += fits
+        waits.append(time.perf_counter() - asked)
+
+    began, used = time.monotonic(), time.process_time()
+    tasks: set[asyncio.Task[None]] = set()
+    for number in range(call.rate * call.seconds):
+        await asyncio.sleep(max(0.0, began + number / call.rate - time.monotonic()))
+        task = asyncio.create_task(one())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    while tasks:
+        await asyncio.wait(tasks)
+    return time.process_time() - used, waits, admitted
+
+
+async def _always() -> bool:
+    return True
+
+
+def _decider(call: Call, database: Database) -> tuple[Decide, Callable[[], Awaitable[None]]]:
+    if call.arm == "ours":
+        return _ours(call, database)
+    if call.arm == "limits":
+        return _package(call)
+    return _one_each(call, database)
+
+
+def _ours(call: Call, database: Database) -> tuple[Decide, Callable[[], Awaitable[None]]]:
+    limiter = Limiter(Limits(database), gateways=call.processes, timeout_s=TIMEOUT_S, grace_s=60)
+    bounds = (Bound(call.subject, "requests", Limit("requests", call.limit, "hour")),)
+
+    async def decide() -> bool:
+        try:
+            reservation = await limiter.reserve(bounds, {"requests": 1})
+        except RateLimited:
+            return False
+        reservation.settle({})
+        return True
+
+    return decide, limiter.close
+
+
+def _one_each(call: Call, database: Database) -> tuple[Decide, Callable[[], Awaitable[None]]]:
+    store = Limits(database)
+    change = Change(call.subject, (WindowChange("requests:hour", "hour", call.limit, need=1),))
+
+    async def decide() -> bool:
+        return (await store.apply(change, share=1, timeout_s=TIMEOUT_S)).ok
+
+    return decide, _nothing
+
+
+def _package(call: Call) -> tuple[Decide, Callable[[], Awaitable[None]]]:
+    import limits  # noqa: PLC0415 - it need not be there
+    from limits.aio import storage, strategies  # noqa: PLC0415
+
+    options: dict[str, Any] = {"database_name": DATABASE}
+    limiter = strategies.SlidingWindowCounterRateLimiter(storage.MongoDBStorage(f"async+{call.uri}", **options))
+    item = limits.RateLimitItemPerHour(call.limit)
+
+    async def decide() -> bool:
+        return await limiter.hit(item, call.subject)
+
+    return decide, _nothing
+
+
+async def _nothing() -> None:
+    return None
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(asyncio.run(_main(Call(**json.loads(sys.argv[1])))))))
