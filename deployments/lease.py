@@ -4,7 +4,7 @@ A lease comes through Serve's handle, which queues for it, wakes a cold model, c
 ongoing for as long as it lasts. That costs more than a millisecond, so nobody who need not waits for one:
 
 - a lease that a request gives back serves the next, never for long: new replicas get their share, and one that is to
-  go drains;
+  go drains. While requests wait, leases end one after the other: Serve is slow to give a place again;
 - a replica of which a lease has just come has room for more, as its ticket says. Requests may begin there at once, on
   trust, and their leases follow, one by one: what Serve counts is right a moment later, and a burst does not stand in
   line for its papers. Gateways do not know of each other's trust, so that together they may for that moment go beyond
@@ -37,7 +37,7 @@ from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
 from deployments.outcomes import Moved
-from deployments.places import Lease, Place
+from deployments.places import MAX_AGE_S, Lease, Place
 from deployments.search import Search
 from deployments.waiters import Waiter, Waiters
 
@@ -90,6 +90,7 @@ class LeasePool:
         self._renewing: dict[str, None] = {}
         self._search = Search(replicas)
         self._sweep: asyncio.TimerHandle | None = None
+        self._next_end = 0.0
 
     async def acquire(
         self,
@@ -292,10 +293,24 @@ class LeasePool:
             self._follow = asyncio.get_running_loop().call_later(REFUSED_S, self._follow_up)
 
     def _offer(self, lease: Lease) -> None:
-        if lease.usable:
+        if lease.usable or self._outlives_its_age(lease):
             self._hand_on(lease)
         else:
             lease.end()
+
+    def _outlives_its_age(self, lease: Lease) -> bool:
+        """Whether an old one is to be used once more.
+
+        Serve, when it has refused for a while, takes up to a second to give a place again that has come free. So while
+        somebody waits, leases that came together do not end together: one after the other does, over their age.
+        """
+        now = time.monotonic()
+        if not self._waiters or not lease.link.alive or lease.link.retired:
+            return False
+        if now < self._next_end:
+            return True
+        self._next_end = now + MAX_AGE_S / (1 + self._busy.total())
+        return False
 
     def _hand_on(self, lease: Lease) -> None:
         if (found := self._waiters.next()) is not None:

@@ -35,13 +35,16 @@ LENGTHS = tuple(range(16, 49))
 """Tokens of answers: not all alike, so that they do not end together."""
 
 FLOOD = 4 * PLACES
-FLOOD_REQUESTS = 4
+FLOOD_REQUESTS = 5
 """By each of the flood's callers."""
 
 RATE = 8
 CALLERS = 64
-REQUESTS = 128
+REQUESTS = 192
 """Of B, so many a second, over so many callers."""
+
+WARM_S = 6.0
+"""When a flood begins, nothing ends for as long as answers take: only what B asks afterwards is looked at."""
 
 MS = 1e3
 MODEL = "shared"
@@ -61,7 +64,8 @@ class Found:
     @classmethod
     def of(cls, arm: str, results: dict[str, Result]) -> Found:
         """Of what the clients saw."""
-        waits = [each.first - each.sent for each in results["b"].requests if each.error is None]
+        asked = sorted(results["b"].requests, key=lambda each: each.sent)
+        waits = [each.first - each.sent for each in asked if each.error is None and each.sent - asked[0].sent > WARM_S]
         everybody = [each for result in results.values() for each in result.requests]
         seconds = max(each.last for each in everybody) - min(each.sent for each in everybody)
         errors = [error for result in results.values() for error in result.errors]

@@ -1,9 +1,9 @@
 """What comes of a model when more ask than it can answer, and how soon the others are told.
 
 One Manta serves a scripted model of one replica, whose most requests a second are known from its places and its pace.
-Requests come at parts and at twice of that, whether they are answered or not; nobody comes back. Goodput are the answers
-a second whose first token came in time. Beside it the same model that lets everybody wait. Writes goodput, the time
-until a refusal and the gateway's memory to .manta/bench/overload.md; ends with 1 if a request failed in another way.
+Requests come at parts and at twice of that, whether they are answered or not; nobody comes back. Goodput: the answers a
+second whose first token came in time. Beside it the same model that lets everybody wait. Writes goodput, the time until
+a refusal and the gateway's memory to .manta/bench/overload.md; ends with 1 if a request failed in another way.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 
@@ -12,6 +13,7 @@ import pytest
 from app.domain.model_spec import RequestLimits
 from app.services.backend import Share
 from deployments import lease as module
+from deployments import places
 from deployments.lease import LeasePool, Place
 from deployments.links import Links
 from deployments.outcomes import Crowded
@@ -171,6 +173,26 @@ async def test_a_turn_that_came_as_its_caller_left_is_not_counted():
         await asyncio.gather(leaving, return_exceptions=True)
         assert pool._waiters.fairness.counter((0, "b")) == before
         pool.release(await pool.acquire())
+
+
+async def test_while_others_wait_leases_that_came_together_do_not_end_together(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(places, "MAX_AGE_S", 0.0)
+    monkeypatch.setattr(module, "MAX_AGE_S", 3600.0)
+    async with model(1) as (serve, pool):
+        first = await pool.acquire(limits=WIDE)
+        serve.room = asyncio.Semaphore(0)
+        second, third = ask(pool, "a"), ask(pool, "a")
+        await asyncio.sleep(TURN_S)
+        pool._next_end = time.monotonic() + 3600
+        pool.release(first)
+        assert (await second).lease is first.lease, "another one's turn to end"
+        pool._next_end = 0.0
+        pool.release(await second)
+        await asyncio.sleep(TURN_S)
+        assert pool._next_end > time.monotonic()
+        place = await third
+        assert place.lease is not first.lease
+        pool.release(place)
 
 
 async def test_a_crowd_that_comes_and_goes_leaves_nothing_behind():
