@@ -146,6 +146,19 @@ class Settings(BaseSettings):
         description="Sampling parameters beyond OpenAI's that callers may use, as a JSON list; [] for none.",
     )
 
+    # what is used
+    usage_retention_days: int = Field(
+        default=400,
+        ge=0,
+        le=36_500,
+        description="How long usage is kept, single requests and sums, in days; 0 for ever.",
+    )
+    usage_spool_mb: int = Field(
+        default=1024,
+        ge=1,
+        description="What usage may take on a gateway's disk while the database is away; then requests are refused.",
+    )
+
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")
