@@ -89,7 +89,7 @@ def build_services(
         timeout_s=settings.mongodb_timeout_s,
         pool_size=settings.mongodb_pool_size,
     )
-    stores = Stores.of(database)
+    stores = Stores.of(database, usage_retention_days=settings.usage_retention_days)
     identity = _Identity.of(settings, stores)
     return Services(
         settings=settings,

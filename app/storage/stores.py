@@ -13,12 +13,15 @@ from app.storage.ownership import Ownership
 from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
 from app.storage.sessions import Sessions
+from app.storage.usage_days import UsageDays
+from app.storage.usage_events import UsageEvents
+from app.storage.usage_rollup import UsageRollupState
 from app.storage.users import Users
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Everything that identity is kept in."""
+    """Everything that identity and usage are kept in."""
 
     users: Users
     keys: ApiKeys
@@ -28,10 +31,17 @@ class Stores:
     projects: Projects
     project_users: ProjectUsers
     logins: Logins
+    usage_events: UsageEvents
+    usage_days: UsageDays
+    usage_rollup: UsageRollupState
 
     @classmethod
-    def of(cls, database: Database) -> Self:
-        """The repositories over one database."""
+    def of(cls, database: Database, *, usage_retention_days: int = 400) -> Self:
+        """The repositories over one database.
+
+        Args:
+            usage_retention_days: How long usage is kept; 0 for ever.
+        """
         users = Users(database)
         return cls(
             users=users,
@@ -42,6 +52,9 @@ class Stores:
             projects=Projects(database),
             project_users=ProjectUsers(database),
             logins=Logins(database),
+            usage_events=UsageEvents(database, retention_days=usage_retention_days),
+            usage_days=UsageDays(database),
+            usage_rollup=UsageRollupState(database),
         )
 
     async def prepare(self) -> None:
@@ -50,6 +63,7 @@ class Stores:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        stores = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects, self.project_users)
-        for store in stores:
+        identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
+        usage = (self.usage_events, self.usage_days, self.usage_rollup)
+        for store in (*identity, self.project_users, self.ownership, *usage):
             await store.prepare()

@@ -19,7 +19,7 @@ from app.cli.main import build_cli
 from app.domain.user import ADMIN_ID, User
 from tests.support.gateway import CHAT, EMBEDDER, Gateway, GatewayFactory, new_key, new_user
 from tests.support.ports import free_port
-from tests.support.usage import DAY_MS, event, keep
+from tests.support.used import DAY_MS, event, keep
 
 Manta = Callable[..., Awaitable[Result]]
 FIRST = (int(time.time() * 1000) // DAY_MS - 2) * DAY_MS
