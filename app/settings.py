@@ -149,9 +149,20 @@ class Settings(BaseSettings):
         description="Sampling parameters beyond OpenAI's that callers may use, as a JSON list; [] for none.",
     )
 
-    # money
+    # what is used
     currency: str = Field(
         default="usd", pattern=r"^[a-z]{3}$", description="What models' prices are in: ISO 4217, in small letters."
+    )
+    usage_retention_days: int = Field(
+        default=400,
+        ge=0,
+        le=36_500,
+        description="How long usage is kept, single requests and sums, in days; 0 for ever.",
+    )
+    usage_spool_mb: int = Field(
+        default=1024,
+        ge=1,
+        description="What usage may take on a gateway's disk while the database is away; then requests are refused.",
     )
 
     # the database

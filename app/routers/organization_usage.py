@@ -195,11 +195,11 @@ async def _rows(
         keys=filters.keys,
         models=filters.models,
     )
-    rows = await services.usage_reports.rows(query, limit=MAX_ROWS + 1)
-    if len(rows) > MAX_ROWS:
+    part = await services.usage_reports.page(query, limit=MAX_ROWS)
+    if part.next is not None:
         message = f"These buckets have more than {MAX_ROWS} results. Ask for fewer of them at a time."
         raise InvalidRequest(message, param="limit")
-    return rows
+    return part.rows
 
 
 async def _answer(buckets: BucketPage, rows: Sequence[UsageRow], show: Show) -> Response:

@@ -108,7 +108,7 @@ def build_services(
         timeout_s=settings.mongodb_timeout_s,
         pool_size=settings.mongodb_pool_size,
     )
-    stores = Stores.of(database)
+    stores = Stores.of(database, usage_retention_days=settings.usage_retention_days)
     identity = _Identity.of(settings, stores)
     policies = Policies(limits or LimitTable(), stores.limit_tables, identity.audit)
     limiter = Limiter(

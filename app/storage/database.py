@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
+from pymongo import UpdateOne
 from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 
 from app.errors import DatabaseUnavailable
@@ -92,3 +93,9 @@ class Database:
 def built(build: Callable[[Document], T], document: Document | None) -> T | None:
     """What a document stands for, if there is one."""
     return None if document is None else build(document)
+
+
+async def update_each(collection: Collection, updates: Sequence[UpdateOne]) -> None:
+    """Make many updates in one call, inside of an operation; one that fails stops no other."""
+    untyped: Any = collection  # Motor's own type of this call is incomplete.
+    await untyped.bulk_write(list(updates), ordered=False)

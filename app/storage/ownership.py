@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from app.storage.database import Database
+import contextlib
+from collections.abc import Iterable
+
+from pymongo import ASCENDING, UpdateOne
+from pymongo.errors import DuplicateKeyError
+
+from app.storage.database import Database, update_each
 
 OWNED = ("api_keys", "sessions", "project_users")
 """What is deleted with its owner."""
@@ -10,15 +16,35 @@ OWNED = ("api_keys", "sessions", "project_users")
 MOVED = ("api_keys",)
 """What goes over to the account that a guest turns out to have already."""
 
+USAGE = ("usage_events", "usage_days")
+"""What stays, for whoever pays for it: a guest's goes over to their account, and a deleted user's is nobody's."""
+
+NOBODY = "deleted"
+"""Whom the usage of deleted users is under; no user has this id."""
+
+PART = 500
+"""How many documents one update changes at the most."""
+
 
 class Ownership:
     """Deletes and hands over what is somebody's.
 
-    The audit log is left: it names people by id alone, which after the deletion is nobody's.
+    The audit log is left: it names people by id alone, which after the deletion is nobody's. Of usage the sums are left
+    and the person is taken away. It comes late at times, so ``usage_heirs`` keeps who has it of those who are no more.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._heirs = database.collection("usage_heirs")
+
+    async def prepare(self) -> None:
+        """Make the index that a deletion rests on.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            await self._heirs.create_index([("heir", ASCENDING)], name="heir")
 
     async def delete(self, owner: str) -> dict[str, int]:
         """Delete all that is theirs; how many documents of which collection.
@@ -31,6 +57,7 @@ class Ownership:
             async with self._database.operation():
                 result = await self._database.collection(name).delete_many({"owner": {"$eq": owner}})
             deleted[name] = result.deleted_count
+        await self._leave(owner, NOBODY)
         return deleted
 
     async def move(self, owner: str, to: str) -> dict[str, int]:
@@ -46,4 +73,41 @@ class Ownership:
                     {"owner": {"$eq": owner}}, {"$set": {"owner": to}}
                 )
             moved[name] = result.modified_count
+        await self._leave(owner, to)
         return moved
+
+    async def pass_on(self, owners: Iterable[str]) -> None:
+        """Give usage that came late to whoever has that of its owners by now.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            heirs = await self._heirs.find({"_id": {"$in": sorted(set(owners))}}).to_list(None)
+        for heir in heirs:
+            await self._give(heir["_id"], heir["heir"])
+
+    async def _leave(self, owner: str, heir: str) -> None:
+        # Before anything is given: what comes later is then found and passed on. The first heir stays; one who goes
+        # leaves what they had to theirs.
+        async with self._database.operation():
+            with contextlib.suppress(DuplicateKeyError):
+                await self._heirs.insert_one({"_id": owner, "heir": heir})
+        async with self._database.operation():
+            await self._heirs.update_many({"heir": {"$eq": owner}}, {"$set": {"heir": heir}})
+        await self.pass_on([owner])
+
+    async def _give(self, owner: str, heir: str) -> None:
+        # A key is one person's: what it did would still tell them apart.
+        change = {"$set": {"owner": heir} if heir != NOBODY else {"owner": heir, "key_id": None}}
+        for name in USAGE:
+            collection = self._database.collection(name)
+            # It may be much: in parts, each within its deadline.
+            while True:
+                async with self._database.operation():
+                    found = await collection.find({"owner": {"$eq": owner}}, {"_id": True}).limit(PART).to_list(PART)
+                if not found:
+                    break
+                updates = [UpdateOne({"_id": document["_id"], "owner": owner}, change) for document in found]
+                async with self._database.operation():
+                    await update_each(collection, updates)

@@ -15,6 +15,9 @@ from app.storage.ownership import Ownership
 from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
 from app.storage.sessions import Sessions
+from app.storage.usage_days import UsageDays
+from app.storage.usage_events import UsageEvents
+from app.storage.usage_rollup import UsageRollupState
 from app.storage.users import Users
 
 
@@ -32,10 +35,17 @@ class Stores:
     logins: Logins
     limits: Limits
     limit_tables: LimitTables
+    usage_events: UsageEvents
+    usage_days: UsageDays
+    usage_rollup: UsageRollupState
 
     @classmethod
-    def of(cls, database: Database) -> Self:
-        """The repositories over one database."""
+    def of(cls, database: Database, *, usage_retention_days: int = 400) -> Self:
+        """The repositories over one database.
+
+        Args:
+            usage_retention_days: How long usage is kept; 0 for ever.
+        """
         users = Users(database)
         return cls(
             users=users,
@@ -48,6 +58,9 @@ class Stores:
             logins=Logins(database),
             limits=Limits(database),
             limit_tables=LimitTables(database),
+            usage_events=UsageEvents(database, retention_days=usage_retention_days),
+            usage_days=UsageDays(database),
+            usage_rollup=UsageRollupState(database),
         )
 
     async def prepare(self) -> None:
@@ -56,15 +69,7 @@ class Stores:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        stores = (
-            self.users,
-            self.keys,
-            self.sessions,
-            self.audit_log,
-            self.logins,
-            self.projects,
-            self.project_users,
-            self.limits,
-        )
-        for store in stores:
+        identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
+        usage = (self.usage_events, self.usage_days, self.usage_rollup)
+        for store in (*identity, self.project_users, self.ownership, self.limits, *usage):
             await store.prepare()

@@ -17,9 +17,10 @@ from typer.testing import CliRunner, Result
 
 from app.cli.main import build_cli
 from app.domain.user import ADMIN_ID, User
-from tests.support.gateway import CHAT, EMBEDDER, Gateway, GatewayFactory, new_key, new_user
+from tests.support.gateway import CHAT, EMBEDDER, Gateway, new_key, new_user, running_gateway
+from tests.support.mongo import MongoServer
 from tests.support.ports import free_port
-from tests.support.usage import DAY_MS, event, keep
+from tests.support.used import DAY_MS, event, keep
 
 Manta = Callable[..., Awaitable[Result]]
 FIRST = (int(time.time() * 1000) // DAY_MS - 2) * DAY_MS
@@ -29,19 +30,18 @@ def day(number: int) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(FIRST / 1000 + 86_400 * number))
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def service(
-    new_gateway: GatewayFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Gateway]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def service(mongodb: MongoServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     """A service, whose first key is in the state folder."""
-    monkeypatch.setenv("MANTA_STATE_DIR", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
-    async with new_gateway() as running:
-        (tmp_path / "home" / "api-key").write_text(running.key + "\n")
-        yield running
+    home = tmp_path_factory.mktemp("home")
+    async with running_gateway(tmp_path_factory.mktemp("state"), mongodb.uri, "usage_cli") as running:
+        (home / "api-key").write_text(running.key + "\n")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MANTA_STATE_DIR", str(home))
+            yield running
 
 
-@pytest_asyncio.fixture(loop_scope="session")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def ada(service: Gateway) -> User:
     """A user who used two models on two days, beside an admin who used one on one."""
     user = await new_user(service.services, name="Ada", email="ada@example.com")

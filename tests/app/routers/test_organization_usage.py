@@ -17,7 +17,7 @@ from app.routers import organization_usage as routes
 from tests.support.gateway import CHAT, EMBEDDER, Gateway, GatewayFactory, new_user
 from tests.support.openai_schema import validate
 from tests.support.people import key_of
-from tests.support.usage import DAY_MS, event, keep
+from tests.support.used import DAY_MS, event, keep
 from tests.test_error_shape import assert_error
 
 DAY = DAY_MS // 1000

@@ -17,7 +17,7 @@ from app.domain.user import User
 from app.routers import usage as routes
 from tests.support.gateway import CHAT, EMBEDDER, Gateway, GatewayFactory, new_user
 from tests.support.people import bearer, client_of, key_of
-from tests.support.usage import DAY_MS, event, keep
+from tests.support.used import DAY_MS, event, keep
 from tests.test_error_shape import assert_error
 
 PREFIXES = ("", "/v1", "/api/v1")
