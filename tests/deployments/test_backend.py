@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import ModelState, StartTimes
+from app.domain.usage import Usage
 from app.errors import EngineCrashed, ModelDisabled, ModelNotFound, ModelStarting, ServerError, ServiceUnavailable
 from app.services.backend import EngineRequest
 from app.services.catalog import Catalog, CatalogEntry
@@ -23,6 +25,7 @@ from deployments.handles import Handles
 from deployments.queues import Queues
 from deployments.reply import ReplyHead
 from tests.support.gateway import scripted
+from tests.support.meter import Recorder
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
 
@@ -351,3 +354,67 @@ async def test_the_ways_to_what_is_no_more_are_forgotten():
     replicas.backend().follow(replicas.current())
     assert SPEC.app_name in replicas.kept
     assert scripted("n").app_name not in replicas.kept
+
+
+TOOK = Usage(7, 5)
+
+
+async def test_by_handle_the_last_message_says_what_it_took():
+    meter = Recorder()
+    response = await Replicas(always("r1", HEAD, b"second", TOOK)).backend().send(SPEC, request(), meter)
+    assert (meter.begun, meter.heard) == (1, [])
+    assert [chunk async for chunk in response] == [b"first", b"second"]
+    await response.aclose()
+    assert await meter.all_heard() == [TOOK]
+
+
+async def test_by_handle_each_replica_that_had_it_is_heard_of():
+    async def once(asked: EngineRequest, attempt: int) -> list[Any]:
+        if attempt == 1:
+            return ["r1", Usage(7), EngineDead("x")]
+        return ["r2", EngineDead("x")] if attempt == 2 else ["r3", HEAD, TOOK]
+
+    meter = Recorder()
+    with pytest.raises(EngineCrashed):
+        await Replicas(once).backend().send(SPEC, request(), meter)
+    assert await meter.all_heard(2) == [Usage(7), None]
+
+
+async def test_by_handle_who_leaves_hears_no_more():
+    meter = Recorder()
+    response = await Replicas(always("r1", HEAD, HANG)).backend().send(SPEC, request(), meter)
+    await response.aclose()
+    await response.aclose()
+    assert await meter.all_heard() == [None]
+
+
+@pytest.mark.parametrize("end", [[TOOK, ValueError("x")], [EngineDead("x")], []], ids=["failed", "dead", "silent"])
+async def test_by_handle_a_stream_that_breaks_is_heard_of_once(end: list[Any]):
+    meter = Recorder()
+    response = await Replicas(always("r1", HEAD, *end)).backend().send(SPEC, request(), meter)
+    with contextlib.suppress(EngineCrashed, ServerError):
+        assert [chunk async for chunk in response] == [b"first"]
+    await response.aclose()
+    assert await meter.all_heard() == [TOOK if TOOK in end else None]
+
+
+async def test_a_request_that_no_replica_got_never_began():
+    meter = Recorder()
+    with pytest.raises(ServiceUnavailable):
+        await Replicas(always(BackPressureError(1, 1))).backend().send(SPEC, request(), meter)
+    assert (meter.begun, meter.heard) == (0, [])
+
+
+async def test_a_suspect_is_counted_as_any_other():
+    async def once(asked: EngineRequest, attempt: int) -> list[Any]:
+        return ["r1", EngineDead("x")] if attempt == 1 else ["r2", HEAD, TOOK]
+
+    meter = Recorder()
+    response = await Replicas(once).backend().send(SPEC, request(), meter)
+    assert [chunk async for chunk in response] == [b"first"]
+    assert await meter.all_heard(2) == [None, TOOK]
+
+
+async def test_a_request_can_go_to_another_process():
+    asked = EngineRequest("/v1/completions", b"{}", "id", "m", b"account")
+    assert pickle.loads(pickle.dumps(asked)) == asked

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from app.domain.model_spec import ModelSpec
+from app.domain.usage import NOTHING
 from app.errors import EngineCrashed, ServerError, ServiceUnavailable
 from app.services.asgi_call import Receive, Scope, Send
 from app.services.backend import EngineResponse
@@ -26,6 +27,7 @@ from deployments.outcomes import Died, Moved, NoReplicaYet
 from deployments.reply import ReplyHead
 from tests.deployments.link.conftest import REPLICA, Behaviour, body, request, start
 from tests.support.gateway import scripted
+from tests.support.meter import Recorder
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -318,3 +320,44 @@ async def test_who_waits_at_an_application_that_goes_is_told_to_look_again(
         with pytest.raises(Moved):
             await attempt
     assert all(call.cancelled for call in there.calls)
+
+
+async def test_a_meter_hears_of_an_answer_once(model: Make):
+    there, meter = await model(hello), Recorder()
+    response = await there.path().attempt(SPEC, request(), soon(), asyncio.Event(), meter)
+    assert await text_of(response) == b"onetwo"
+    await response.aclose()
+    assert await meter.all_heard() == [NOTHING]
+
+
+@pytest.mark.parametrize("behaviour", [dead, broken])
+async def test_a_meter_hears_of_what_failed(model: Make, behaviour: Behaviour):
+    meter = Recorder()
+    with pytest.raises((Died, ServerError)):
+        await (await model(behaviour)).path().attempt(SPEC, request(), soon(), asyncio.Event(), meter)
+    assert await meter.all_heard() == [NOTHING]
+
+
+async def test_a_meter_hears_that_nobody_knows_what_a_lost_replica_did(model: Make):
+    there, meter = await model(silent), Recorder()
+    attempt = asyncio.create_task(there.path().attempt(SPEC, request(), soon(), asyncio.Event(), meter))
+    await asyncio.sleep(0.1)
+    hang_up(there)
+    with pytest.raises(Died):
+        await attempt
+    assert await meter.all_heard() == [None]
+
+
+async def test_a_meter_hears_of_what_took_too_long_when_it_is_over(model: Make):
+    spec, meter = scripted("m", limits={"request_timeout_s": 0.05}), Recorder()
+    with pytest.raises(ServiceUnavailable):
+        await (await model(silent)).path().attempt(spec, request(), soon(), asyncio.Event(), meter)
+    assert await meter.all_heard() == [NOTHING]
+
+
+async def test_a_meter_goes_along_where_the_handle_carries_the_bytes(model: Make):
+    there, meter = await model(hello), Recorder()
+    there.there = Ticket("b" * 32, "127.0.0.1", free_port(), 0, "token")
+    response = await there.path().attempt(SPEC, request(), soon(), asyncio.Event(), meter)
+    assert await text_of(response) == b"by handle"
+    assert await meter.all_heard() == [None], "it told nothing"

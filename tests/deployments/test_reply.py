@@ -1,0 +1,110 @@
+"""What crosses the handle for a request: the answer, then what it took; or an orphan where nobody listens."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from app.domain.usage import NOTHING, Usage
+from app.services.asgi_call import ASGIApp, Receive, Scope, Send, tally_of
+from app.services.backend import EngineRequest
+from deployments.engines.base import EngineDead
+from deployments.reply import ReplyHead, reply
+from deployments.reports import Orphan
+from tests.deployments.link.conftest import body, start
+
+pytestmark = pytest.mark.usefixtures("clean_loop")
+TOOK = Usage(7, 5)
+
+
+def counted(account: bytes = b"account") -> EngineRequest:
+    return EngineRequest("/v1/completions", b"{}", "id", "alias", account)
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await start(send)
+    await body(send, b"one")
+    await asyncio.sleep(0)
+    await body(send, b"two", more=False)
+    tally_of(scope).usage = TOOK
+
+
+async def patient(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await start(send)
+    await body(send, b"first")
+    await receive()
+    tally_of(scope).usage = TOOK
+
+
+def failing(error: Exception, *, midway: bool) -> ASGIApp:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        if midway:
+            await start(send)
+            await body(send, b"first")
+        tally_of(scope).usage = TOOK
+        raise error
+
+    return fails
+
+
+async def test_an_answer_is_followed_by_what_it_took():
+    orphans: list[Orphan] = []
+    messages = [message async for message in reply(hello, counted(), orphans.extend)]
+    assert isinstance(messages[0], ReplyHead)
+    assert b"".join([messages[0].first, *(part for part in messages[1:-1] if isinstance(part, bytes))]) == b"onetwo"
+    assert messages[-1] == TOOK
+    assert orphans == []
+
+
+@pytest.mark.parametrize("midway", [True, False])
+async def test_a_failure_comes_behind_what_was_taken_by_then(midway: bool):
+    orphans: list[Orphan] = []
+    messages: list[Any] = []
+    coming = reply(failing(EngineDead("gone"), midway=midway), counted(), orphans.extend)
+    for _ in range(1 + midway):
+        messages.append(await anext(coming))
+    with pytest.raises(EngineDead, match="gone"):
+        await anext(coming)
+    assert messages[-1] == TOOK
+    assert orphans == []
+
+
+async def test_what_nobody_hears_any_more_is_an_orphan():
+    orphans: list[Orphan] = []
+    async with aclosing(reply(patient, counted(), orphans.extend)) as messages:
+        assert isinstance(await anext(messages), ReplyHead)
+    assert [(orphan.account, orphan.usage) for orphan in orphans] == [(b"account", TOOK)]
+
+
+async def test_so_is_what_is_cancelled():
+    orphans: list[Orphan] = []
+
+    async def read() -> None:
+        async with aclosing(reply(patient, counted(), orphans.extend)) as messages:
+            async for _ in messages:
+                pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.02)
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert [orphan.usage for orphan in orphans] == [TOOK]
+
+
+async def test_without_an_account_there_is_nothing_to_report():
+    orphans: list[Orphan] = []
+    async with aclosing(reply(patient, counted(b""), orphans.extend)) as messages:
+        await anext(messages)
+    assert orphans == []
+
+
+async def test_an_application_that_counts_nothing_took_nothing():
+    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+        await start(send)
+        await body(send, b"x", more=False)
+
+    assert [message async for message in reply(plain, counted(), lambda _: None)][-1] == NOTHING
