@@ -241,7 +241,7 @@ async def test_admins_change_limits_while_it_runs_and_go_back(shipped: Gateway) 
     # What was used still counts.
     assert remaining(await chat(shipped.anonymous, headers=headers)) == ("60", "57")
     log = (await shipped.client.get("/v1/admin/audit-log", params={"target": "limits"})).json()["data"]
-    assert [event["action"] for event in log] == ["limits.reset", "limits.updated"]
+    assert [event["type"] for event in log] == ["limits.reset", "limits.updated"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.domain.usage import NOTHING, Usage
-from app.services.asgi_call import USAGE, WRITER, AsgiCall, Incoming, Message, Tally
+from app.services.asgi_call import USAGE, WRITER, AsgiCall, Incoming, Message, Tally, post_scope
 from deployments.engines.vllm import VllmEngine
 from deployments.engines.vllm_usage import Sequences
 from tests.contract.calls import Reply, call, user
@@ -101,6 +101,17 @@ async def detailed(weights: Path) -> Any:
         await engine.stop()
 
 
+@pytest.fixture(scope="module")
+async def pooling(weights: Path) -> Any:
+    """An engine that embeds."""
+    engine = VllmEngine(spec(weights, runner="pooling", convert="embed"), str(weights))
+    try:
+        await engine.start(lambda *_: None)
+        yield engine
+    finally:
+        await engine.stop()
+
+
 class TestRunning:
     """With the real vLLM and a tiny model."""
 
@@ -134,16 +145,15 @@ class TestRunning:
         assert took.output_tokens <= generated <= took.output_tokens + 1, "one that a stop text has overtaken"
 
     async def test_by_the_short_way_too(self, engine: VllmEngine) -> None:
-        answers: list[bytes] = []
+        written: list[bytes] = []
         tally = Tally()
 
         async def send(message: Message) -> None:
-            answers.append(message.get("body", b""))
+            pass
 
         body = b'{"model": "tiny", "prompt": "a", "max_tokens": 50, "ignore_eos": true, "stream": true}'
-        lane = SimpleNamespace(ready=lambda: True, write=written.append) if (written := []) == [] else None
-        request = call(engine.app(), COMPLETIONS, body)
-        scope = {**request._scope, "extensions": {WRITER: lane, USAGE: tally}}
+        lane = SimpleNamespace(ready=lambda: True, write=written.append)
+        scope = {**post_scope(COMPLETIONS, []), "extensions": {WRITER: lane, USAGE: tally}}
         await engine.app()(scope, Incoming(body), send)
         assert len(written) > 10
         assert (tally.usage.input_tokens, tally.usage.output_tokens) == (1, 50)
@@ -220,7 +230,7 @@ class TestRunning:
         assert took == NOTHING
 
     async def test_what_was_read_before_is_told_apart(self, detailed: VllmEngine) -> None:
-        body = {"model": "tiny", "messages": user("Paris " * 100), "max_tokens": 3}
+        body = {"model": "tiny", "messages": user("Paris " * 400), "max_tokens": 3}
         first, took = await read(call(detailed.app(), CHAT, body))
         assert took == said(first)
         again, took = await read(call(detailed.app(), CHAT, body | USAGE_LAST))
@@ -230,3 +240,34 @@ class TestRunning:
         usage = message.json["usage"]
         assert took.cached_tokens == usage["cache_read_input_tokens"] > 0
         assert took.input_tokens == usage["input_tokens"] + usage["cache_read_input_tokens"]
+
+    # From here on that engine is dead.
+
+    async def test_what_was_generated_before_the_engine_died_is_known(self, detailed: VllmEngine) -> None:
+        request = call(detailed.app(), COMPLETIONS, {"model": "tiny", "prompt": "a", **LONG})
+        await request.start()
+        for _ in range(5):
+            await request.read()
+        for process in detailed._workers:
+            process.kill()
+        async for _ in request:
+            pass
+        assert request.tally.usage.input_tokens == 1
+        assert 5 <= request.tally.usage.output_tokens < 1500
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("/v1/embeddings", {"input": ["a b c", "d e"]}),
+            ("/score", {"text_1": "a b", "text_2": ["c", "d e"]}),
+            ("/rerank", {"query": "a b", "documents": ["c", "d e"]}),
+        ],
+        ids=str,
+    )
+    async def test_texts_that_are_embedded_are_input(
+        self, pooling: VllmEngine, path: str, body: dict[str, Any]
+    ) -> None:
+        reply, took = await read(call(pooling.app(), path, {"model": "tiny", **body}))
+        assert reply.status == 200, reply.body
+        assert took == said(reply)
+        assert took.input_tokens > 0
