@@ -76,8 +76,8 @@ def create_app(services: Services) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         # Not awaited: the gateway answers, with 503 where it must, while the database is still on its way.
+        await services.start()
         preparing = asyncio.create_task(bootstrap(services))
-        services.start()
         try:
             yield
         finally:

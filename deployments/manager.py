@@ -20,17 +20,20 @@ from app.domain.model_spec import ModelSpec
 from app.domain.model_state import PullState
 from app.errors import ApiError, DatabaseUnavailable
 from app.observability.logging import configure_logging
+from app.services import USAGE_FOLDER
 from app.services.catalog import CatalogEntry
 from app.services.model_admin import ModelLog
 from app.services.registry import Registry, Wanted
+from app.services.usage.ledger import UsageLedger
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.models import ModelRecords
+from app.storage.usage_events import UsageEvents
 from deployments import feasible
 from deployments.applications import Applications
 from deployments.database import uri_of
 from deployments.logs import read_log
-from deployments.orphan_usage import OrphanUsage, tell_log
+from deployments.orphan_usage import OrphanUsage
 from deployments.prewarm.nodes import PrewarmedNodes
 from deployments.pull import pull
 from deployments.reconciler import Reconciler
@@ -86,7 +89,6 @@ class ModelManager:
         self._loaded = False
         self._started = asyncio.Event()
         self._pulls: dict[str, asyncio.Task[None]] = {}
-        self._usage = OrphanUsage(tell_log)
         self._task = asyncio.get_running_loop().create_task(self._run(database))
 
     async def watch(self, version: int) -> tuple[int, list[CatalogEntry]]:
@@ -102,6 +104,7 @@ class ModelManager:
 
     async def orphans(self, orphans: list[Orphan]) -> None:
         """Hear from a replica what requests took whose gateway is gone; the same ones perhaps more than once."""
+        await self._started.wait()
         await self._usage.take(orphans)
 
     async def demand(self, gateway: str, queued: Mapping[str, int]) -> None:
@@ -151,6 +154,10 @@ class ModelManager:
     async def _run(self, database: DeploymentHandle[Any] | None) -> None:
         uri = await uri_of(self._settings, database)
         client = Database(uri, self._settings.mongodb_database, timeout_s=self._settings.mongodb_timeout_s, pool_size=2)
+        events = UsageEvents(client, retention_days=self._settings.usage_retention_days)
+        ledger = UsageLedger(events, self._settings.state_dir / USAGE_FOLDER)
+        await ledger.start()
+        self._usage = OrphanUsage(ledger.write)
         self._registry = Registry(self._files, ModelRecords(client), self._settings.least_replicas)
         loading = asyncio.create_task(self._load())
         with contextlib.suppress(TimeoutError):
@@ -166,6 +173,7 @@ class ModelManager:
         finally:
             loading.cancel()
             await self._reconciler.stop()
+            await ledger.close()
             client.close()
 
     async def _load(self) -> None:

@@ -42,8 +42,3 @@ def event_of(orphan: Orphan) -> UsageEvent:
     """
     draft = UsageDraft.decode(orphan.account)
     return draft.event(orphan.usage, "client_left", duration_ms=float(orphan.ended_at_ms - draft.started_at_ms))
-
-
-def tell_log(event: UsageEvent) -> None:
-    """Where events go that have no ledger."""
-    logger.info("request %s took %s and %s tokens", event.request_id, event.input_tokens, event.output_tokens)

@@ -27,9 +27,13 @@ from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
 from app.services.usage.ledger import UsageLedger
 from app.services.usage.reports import UsageReports
+from app.services.usage.rollup import UsageRollup
 from app.settings import Settings
 from app.storage.database import Database
 from app.storage.stores import Stores
+
+USAGE_FOLDER = "usage"
+"""Below the state folder: what the database has not been told yet."""
 
 __all__ = ["Organization", "Services", "build_services"]
 
@@ -66,17 +70,24 @@ class Services:
     admission: Admission
     limiter: Limiter
     ledger: UsageLedger
+    rollup: UsageRollup
     usage_reports: UsageReports
     request_extras: frozenset[str]
 
-    def start(self) -> None:
-        """Begin what goes on in the background."""
+    async def start(self) -> None:
+        """Begin what goes on in the background.
+
+        Raises:
+            SettingsError: Usage cannot be written where the settings say.
+        """
+        await self.ledger.start()
         self.policies.start()
-        self.ledger.start()
+        self.rollup.start()
 
     async def close(self) -> None:
         """Finish what nobody waited for, and close the database."""
         await self.policies.close()
+        await self.rollup.close()
         await self.limiter.close()
         await self.ledger.close()
         await self.sign_in.close()
@@ -85,7 +96,7 @@ class Services:
         self.database.close()
 
 
-def build_services(
+def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     settings: Settings,
     mongodb_uri: str,
     catalog: CatalogSource,
@@ -117,7 +128,7 @@ def build_services(
         timeout_s=settings.limits_timeout_s,
         grace_s=settings.limits_grace_s,
     )
-    ledger = UsageLedger()
+    ledger = UsageLedger(stores.usage_events, settings.state_dir / USAGE_FOLDER, spool_mb=settings.usage_spool_mb)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -137,6 +148,7 @@ def build_services(
         admission=Admission(policies, limiter, ledger),
         limiter=limiter,
         ledger=ledger,
+        rollup=UsageRollup(stores),
         usage_reports=UsageReports(stores),
         request_extras=frozenset(settings.request_extras),
     )
