@@ -107,7 +107,8 @@ def _measure(session: Session, server: SharedServer, model: str, level: float, s
     return Found(
         model,
         level,
-        _in_time(result) / seconds,
+        # Until the last answer's end: what a queue holds when the load ends is no gain.
+        _in_time(result) / result.seconds,
         len(refused),
         tuple(each.last - each.sent for each in refused),
         gateway.rss if gateway is not None else 0,
