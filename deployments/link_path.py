@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Callable, Container
 from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter
 
 from app.domain.model_spec import ModelSpec
+from app.domain.usage import Usage
 from app.services.backend import UNMETERED, EngineRequest, EngineResponse, Meter
 from deployments.accepted import Accepted
 from deployments.affinity import NO_PREFIX, routing_for
@@ -90,7 +91,7 @@ class LinkPath:
     ) -> EngineResponse:
         response: _LinkResponse | None = None
         try:
-            response = _LinkResponse(place.link.send(request, meter), pool, place, spec)
+            response = _LinkResponse(place.link.send(request, _Served(meter, pool, place)), pool, place, spec)
             async with asyncio.timeout(spec.limits.request_timeout_s):
                 await response.begun()
         except BaseException as error:
@@ -121,6 +122,23 @@ class _Leases:
     def __call__(self, replica: str | None = None) -> Any:
         handle = self._handle if replica is None else self._handle.options(multiplexed_model_id=replica)
         return handle.remote()
+
+
+class _Served:
+    """A meter that tells the queue too what a request took, for its tenant's next turn."""
+
+    def __init__(self, meter: Meter, pool: LeasePool, place: Place) -> None:
+        self._meter = meter
+        self._pool = pool
+        self._place = place
+
+    def began(self) -> None:
+        self._meter.began()
+
+    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
+        if usage is not None:
+            self._pool.served(self._place, usage.input_tokens, usage.output_tokens)
+        self._meter.ended(usage, written)
 
 
 class _LinkResponse:
