@@ -74,9 +74,12 @@ class UsageEvents:
             DatabaseUnavailable: The database did not answer: some may be stored, and inserting again changes nothing.
             ValueError: One is no document that a database could hold.
         """
-        documents = [self._document(event) for event in events]
-        if not documents:
+        if not events:
             return
+        try:
+            documents = [self._document(event) for event in events]
+        except OverflowError as error:
+            raise ValueError(str(error)) from None
         async with self._database.operation():
             try:
                 await self._events.insert_many(documents, ordered=False)
