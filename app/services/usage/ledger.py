@@ -110,9 +110,13 @@ class UsageLedger:
             self._enough.set()
 
     def forget(self, request_id: str) -> None:
-        """Take back that work began: whoever has the request now, or nobody, will write the event."""
-        if self._spool is not None:
-            self._spool.settle(request_id)
+        """Take back that work began: there will be no event, or whoever else has the request writes it."""
+        if self._spool is None:
+            return
+        try:
+            self._spool.forget(request_id)
+        except OSError as error:
+            self._complain(error)
 
     async def start(self) -> None:
         """Make the spool, begin to send, and adopt what dead processes left.
@@ -170,7 +174,8 @@ class UsageLedger:
             await self._delivery.store(events)
             for event in events:
                 self._in_memory.popleft()
-                self.forget(event.request_id)
+                if self._spool is not None:
+                    self._spool.settle(event.request_id)
             self._unsent -= len(events)
         spool = self._spool
         if spool is None:

@@ -86,7 +86,11 @@ class Orphans:
 
     async def _replay(self, left: _Left) -> None:
         for path in left.folder.files("drafts"):
-            left.drafts.update((draft.request_id, draft) for draft in read_drafts(path))
+            for draft in read_drafts(path):
+                if isinstance(draft, str):
+                    left.drafts.pop(draft, None)
+                else:
+                    left.drafts[draft.request_id] = draft
             await asyncio.sleep(0)
         for path in left.folder.files("events"):
             for events in batches(read_events(path), BATCH):

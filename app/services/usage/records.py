@@ -36,7 +36,7 @@ class Segment:
         self.records = 0
         self._file: int = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def append(self, record: UsageEvent | UsageDraft) -> int:
+    def append(self, record: UsageEvent | UsageDraft | str) -> int:
         """Add a record, wholly or not at all; its length.
 
         Raises:
@@ -60,12 +60,12 @@ class Segment:
 
 def read_events(path: Path) -> Iterator[UsageEvent]:
     """The whole events of a file, up to its torn end if it has one."""
-    return _decoded(path, UsageEvent)
+    return _decoded(path, msgspec.msgpack.Decoder(UsageEvent))
 
 
-def read_drafts(path: Path) -> Iterator[UsageDraft]:
-    """The whole drafts of a file, up to its torn end if it has one."""
-    return _decoded(path, UsageDraft)
+def read_drafts(path: Path) -> Iterator[UsageDraft | str]:
+    """The whole drafts of a file, and the ids of those taken back, up to its torn end if it has one."""
+    return _decoded(path, msgspec.msgpack.Decoder(UsageDraft | str))
 
 
 def count(path: Path) -> int:
@@ -73,8 +73,7 @@ def count(path: Path) -> int:
     return sum(1 for _ in _records(path))
 
 
-def _decoded(path: Path, kind: type[T]) -> Iterator[T]:
-    decoder = msgspec.msgpack.Decoder(kind)
+def _decoded(path: Path, decoder: msgspec.msgpack.Decoder[T]) -> Iterator[T]:
     for record in _records(path):
         try:
             yield decoder.decode(record)

@@ -36,7 +36,7 @@ class Sealed:
 
 @dataclass(slots=True, eq=False)
 class _Drafts:
-    """A file of drafts; it is deleted when none in it is under way."""
+    """A file of drafts; it is deleted when none in it or before it is under way."""
 
     segment: Segment
     under_way: int = 0
@@ -91,16 +91,24 @@ class Spool:
         if self._events.size >= SEGMENT_BYTES:
             self.seal()
 
+    def forget(self, request_id: str) -> None:
+        """Take a draft back.
+
+        Raises:
+            OSError: That could not be written.
+        """
+        if request_id in self._open:
+            self.bytes += self._drafts[-1].segment.append(request_id)
+            self.settle(request_id)
+
     def settle(self, request_id: str) -> None:
-        """Forget a draft."""
+        """Keep a draft no longer: its event is written."""
         opened = self._open.pop(request_id, None)
         if opened is None:
             return
         _, drafts = opened
         drafts.under_way -= 1
-        if not drafts.under_way and drafts is not self._drafts[-1]:
-            self._drafts.remove(drafts)
-            self._delete(drafts.segment.path, drafts.segment.size)
+        self._delete_settled()
 
     def seal(self) -> None:
         """Add no more to the file of events, if there is one."""
@@ -125,17 +133,20 @@ class Spool:
 
     def _next_drafts(self) -> None:
         made = _Drafts(self._segment("drafts"))
-        full = self._drafts[-1]
-        full.segment.close()
+        self._drafts[-1].segment.close()
         self._drafts.append(made)
-        if not full.under_way:
-            self._drafts.remove(full)
-            self._delete(full.segment.path, full.segment.size)
+        self._delete_settled()
         if len(self._drafts) > DRAFT_FILES:
             oldest = self._drafts[0]
             for draft in [draft for draft, drafts in self._open.values() if drafts is oldest]:
                 # The last of them has the old file deleted.
                 self._append_draft(draft)
+
+    def _delete_settled(self) -> None:
+        # In their order: what took a draft back must not go before the draft.
+        while len(self._drafts) > 1 and not self._drafts[0].under_way:
+            first = self._drafts.popleft()
+            self._delete(first.segment.path, first.segment.size)
 
     def _append_draft(self, draft: UsageDraft) -> None:
         drafts = self._drafts[-1]
