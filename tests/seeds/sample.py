@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["bash", "python", "javascript", "body", "url", "sign-in"]
+Kind = Literal["bash", "python", "javascript", "body", "url", "sign-in", "headers"]
 Json = Any
 
 TOKEN_BLANKS = ('"Authorization: Bearer <token>"', '"Authorization: Bearer "')
@@ -23,13 +23,13 @@ class Sample:
         document: The short name of the document that it comes from.
         title: The heading that it stands under.
         kind: What it is: ``bash`` and the languages are run as they stand, a ``body`` is sent to ``path``, a
-            ``sign-in`` goes to a service that has a provider.
+            ``sign-in`` goes to a service that has a provider, ``headers`` are those of a first answer at ``path``.
         text: The sample, verbatim.
         shows: What the document says of the answer: its example, parsed; each key must be in the answer, with a value
             of the same type. In a stream this holds for each chunk.
         streams: Whether the answer comes as server-sent events.
         status: The status that it must be answered with.
-        path: For a ``body``: where it is sent.
+        path: For a ``body``: where it is sent; for ``headers``: what is asked for.
         says: Members (``choices[0].finish_reason`` is no path here: top level alone) that the answer must have exactly.
         model: The model that the answer must name: the one that the sample asked for.
         credential: What has to stand for its token; None: an API key, or nothing in development.
@@ -80,4 +80,4 @@ class Later:
     document: str
     title: str
     text: str
-    area: Literal["identity", "limits", "conversations", "mcp"]
+    area: Literal["conversations", "mcp"]

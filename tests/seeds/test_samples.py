@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.services.limit_files import load_limits
 from tests.seeds.documents import s0_endpoints, s1_completions, s2_builtin_server, s3_api_reference
 from tests.seeds.programs import LONGEST_S, STORY_S, Answer, bash, node, python_028
 from tests.seeds.sample import Sample
 from tests.seeds.shape import differences
-from tests.support.gateway import GatewayFactory
+from tests.support.gateway import CHAT, GatewayFactory
 from tests.support.live import Live
 from tests.support.openai_schema import data_events
+from tests.support.people import bearer, signed_in
 from tests.support.sign_in import cookie_header, signing_in
 
 DOCUMENTS = (s0_endpoints, s1_completions, s2_builtin_server, s3_api_reference)
@@ -96,6 +99,25 @@ async def test_a_sign_in_goes_to_the_provider_and_comes_back_with_tokens(
         response = await world.gateway.anonymous.get(address, headers=cookie_header(begun.cookies))
         assert response.status_code == callback.status, response.text
         check_answer(callback, response.json())
+
+
+@of_kind("headers")
+async def test_a_first_answers_headers_are_those_of_the_document(sample: Sample, new_gateway: GatewayFactory) -> None:
+    async with new_gateway(limits=load_limits("configs/limits.yaml")) as gateway:
+        _, pair = await signed_in(gateway)
+        headers = bearer(pair.access_token)
+        if sample.path.endswith("/chat/completions"):
+            body = {"model": CHAT, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3}
+            answer = await gateway.anonymous.post(sample.path, json=body, headers=headers)
+        else:
+            answer = await gateway.anonymous.get(sample.path, headers=headers)
+    assert answer.status_code == 200
+    for name, value in (line.split(": ") for line in sample.text.splitlines()):
+        if name == "X-RateLimit-Reset":
+            assert len(answer.headers[name]) == len(value)
+            assert int(answer.headers[name]) > time.time()
+        else:
+            assert answer.headers[name] == value
 
 
 @pytest.mark.live

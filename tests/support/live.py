@@ -28,6 +28,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_FOLDERS = (ROOT / "configs" / "models", ROOT / "tests" / "support" / "models")
+LIMITS = ROOT / "tests" / "support" / "limits.yaml"
 START_S = 280
 """Below pytest's own timeout, so that a start that hangs still shows its log."""
 STOP_S = 90
@@ -145,7 +146,7 @@ class Live:
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("MANTA_", "MONGODB_"))}
         weights = ROOT / ".manta" / "weights"
         # But its models are up from the beginning, unless they say that they sleep.
-        up = {"MANTA_DEFAULT_MIN_REPLICAS": "1"}
+        up = {"MANTA_DEFAULT_MIN_REPLICAS": "1", "MANTA_LIMITS": str(LIMITS)}
         return ours | {"MANTA_STATE_DIR": str(self.state_dir), "MANTA_WEIGHTS_DIR": str(weights)} | up | self.settings
 
     def _wait_until_ready(self) -> None:

@@ -147,6 +147,15 @@ SAMPLES = (
         status=400,
         shows=ERROR,
     ),
+    Sample(
+        DOCUMENT,
+        "Rate Limiting",
+        "headers",
+        """X-RateLimit-Limit: 60
+X-RateLimit-Remaining: 59
+X-RateLimit-Reset: 1609459200""",
+        path="/v1/chat/completions",
+    ),
 )
 
 LATER = (
@@ -205,13 +214,5 @@ LATER = (
 ]
 }'""",
         "mcp",
-    ),
-    Later(
-        DOCUMENT,
-        "Rate Limiting",
-        """X-RateLimit-Limit: 60
-X-RateLimit-Remaining: 59
-X-RateLimit-Reset: 1609459200""",
-        "limits",
     ),
 )

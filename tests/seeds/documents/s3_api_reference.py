@@ -247,6 +247,15 @@ curl -X POST http://localhost:8080/api/v1/chat/completions \
         says={"name": "Development Key", "permissions": ["read", "write"]},
         credential="api key",
     ),
+    Sample(
+        DOCUMENT,
+        "Rate Limiting",
+        "headers",
+        """X-RateLimit-Limit: 1000
+X-RateLimit-Remaining: 999
+X-RateLimit-Reset: 1609459200""",
+        path="/api/v1/user/profile",
+    ),
 )
 
 LATER = (
@@ -275,13 +284,5 @@ LATER = (
         r"""curl -H "Authorization: Bearer " \
   http://localhost:8080/api/v1/conversations/123""",
         "conversations",
-    ),
-    Later(
-        DOCUMENT,
-        "Rate Limiting",
-        """X-RateLimit-Limit: 1000
-X-RateLimit-Remaining: 999
-X-RateLimit-Reset: 1609459200""",
-        "limits",
     ),
 )
