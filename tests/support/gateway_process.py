@@ -1,6 +1,6 @@
 """Gateways in processes of their own: replicas, as far as the database and the secret make them.
 
-    python -m tests.support.gateway_process <state folder> <MongoDB URI> <database>
+    python -m tests.support.gateway_process <state folder> <MongoDB URI> <database> <how many there are> <limits>
 
 runs one of them over a scripted engine until its standard input ends, which it does with whoever started it.
 """
@@ -8,15 +8,17 @@ runs one of them over a scripted engine until its standard input ends, which it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from app.domain.limit_table import LimitTable
 from app.domain.model_state import ModelState
 from app.services.catalog import CatalogEntry
 from app.settings import ROOT
@@ -36,14 +38,20 @@ ENTRIES = (
 class GatewayProcesses:
     """Several gateways over one database; a context manager, which ends them.
 
+    Args:
+        limits: The policy table that they hold to, as plain values.
+
     Attributes:
         urls: Where each of them answers.
         key: An admin's.
     """
 
-    def __init__(self, number: int, folder: Path, mongodb_uri: str, database: str) -> None:
+    def __init__(
+        self, number: int, folder: Path, mongodb_uri: str, database: str, limits: Mapping[str, Any] | None = None
+    ) -> None:
+        shared = (mongodb_uri, database, str(number), json.dumps(limits or {}))
         self._commands: Sequence[Sequence[str]] = [
-            (sys.executable, "-m", __name__, str(folder / str(each)), mongodb_uri, database) for each in range(number)
+            (sys.executable, "-m", __name__, str(folder / str(each)), *shared) for each in range(number)
         ]
         self._folder = folder
         self._processes: list[subprocess.Popen[str]] = []
@@ -73,6 +81,11 @@ class GatewayProcesses:
     ) -> None:
         self._end()
 
+    def kill(self, number: int) -> None:
+        """End one of them without a word."""
+        self._processes[number].kill()
+        self._processes[number].wait()
+
     def _first_line(self, number: int) -> dict[str, str]:
         process = self._processes[number]
         assert process.stdout is not None
@@ -89,7 +102,8 @@ class GatewayProcesses:
     def _end(self) -> None:
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
         for process in self._processes:
             try:
                 process.wait(20)
@@ -100,12 +114,14 @@ class GatewayProcesses:
             process.stdout.close()
 
 
-async def main(state_dir: Path, mongodb_uri: str, database: str) -> None:
+async def main(state_dir: Path, mongodb_uri: str, database: str, number: int, limits: LimitTable) -> None:
     """Be a gateway until there is nothing more to read."""
-    async with running_gateway(state_dir, mongodb_uri, database, ENTRIES) as gateway:
+    settings = {"gateway_replicas": number, "limits_timeout_s": 5}
+    async with running_gateway(state_dir, mongodb_uri, database, ENTRIES, limits=limits, **settings) as gateway:
         print(json.dumps({"url": gateway.url, "key": gateway.key}), flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    table = LimitTable.model_validate_json(sys.argv[5])
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), table))
