@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
+from app.domain.limit_table import LimitTable
+from app.services.limit_files import load_limits
 from app.services.model_files import load_models
-from app.settings import Settings
+from app.settings import ROOT, Settings
 from tests.support.live import CHAT, SCRIPTED, Live
-from tests.support.readme import README, snippet, snippets
+from tests.support.readme import README, section, snippet, snippets
 
 ROOT = README.parent
 CLIENTS = ROOT / "tests" / "clients"
@@ -32,6 +36,10 @@ TRIED = {
     ("Who may call", "sh", "MANTA_OIDC_CLIENT_ID"): "below",
     ("Who may call", "sh", "manta users"): "below",
     ("Who may call", "python", "admin.organization"): "below",
+    ("Limits", "yaml", "burst: 10"): "below",
+    ("Limits", "sh", "manta limits"): "below",
+    ("Usage", "sh", "manta usage"): "below",
+    ("Usage", "python", "usage.costs"): "below",
     ("On a cluster", "sh", "ray start"): "tests/e2e/test_cluster.py",
     ("On a cluster", "sh", "serve run"): "tests/e2e/test_cluster.py",
     ("On a cluster", "sh", "serve deploy"): "tests/e2e/test_cluster.py",
@@ -184,3 +192,67 @@ def _run(script: str, environment: dict[str, str]) -> str:
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_limits_shown_are_limits() -> None:
+    """As the file of the table has them."""
+    table = LimitTable.model_validate(yaml.safe_load(snippet("Limits", "yaml")))
+    assert [(row.limit.what, row.limit.burst) for row in table.user] == [
+        ("inference_requests", 10),
+        ("tokens", None),
+        ("spend", None),
+        ("concurrent_requests", None),
+    ]
+
+
+def test_the_table_of_limits_is_what_the_file_says() -> None:
+    """A number each."""
+    table = load_limits(str(ROOT / "configs/limits.yaml"))
+    rows = {
+        cells[0]: [int(number.replace(" ", "")) for number in re.findall(r"\d[\d ]*(?= an? )", " ".join(cells[1:]))]
+        for cells in re.findall(r"^\| ([^|]+) \| ([^|]*) \| ([^|]*) \|$", section("Limits"), re.MULTILINE)
+    }
+    assert rows["without credentials, by address"] == [row.limit.count for row in table.anonymous]
+    assert rows["guests"] == [row.limit.count for row in table.guest]
+    assert rows["users, all their keys together"] == [row.limit.count for row in table.user]
+    assert rows["each API key, besides"] == [row.limit.count for row in table.api_key]
+
+
+@pytest.mark.live
+def test_limits_are_changed_by_the_command_line(live: Live) -> None:
+    """Each line does what it says; the service's own limits are back in the end."""
+    added = httpx.post(f"{live.openai_url}/admin/users", json={"name": "Ada"}, headers=live.auth).json()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "MANTA_STATE_DIR": str(live.state_dir)}
+    try:
+        done = _run(snippet("Limits", "sh", "manta limits").replace("ada@example.com", added["id"]), environment)
+        assert "inference requests" in done
+        assert "The limits are in force" in done
+        assert done.count(added["id"]) == 2
+        table = httpx.get(f"{live.openai_url}/admin/limits", headers=live.auth).json()
+        assert table["limits"] == load_limits(str(ROOT / "configs/limits.yaml")).to_dict()
+    finally:
+        assert "in force" in _run("manta limits reset --yes", environment)
+
+
+@pytest.mark.live
+def test_usage_is_shown_by_the_command_line(live: Live, tmp_path: Path) -> None:
+    """As tables, and as a file for a spreadsheet."""
+    body = {"model": SCRIPTED, "prompt": "Hello", "max_tokens": 3}
+    httpx.post(f"{live.openai_url}/completions", json=body, headers=live.auth, timeout=120).raise_for_status()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = snippet("Usage", "sh", "manta usage").replace("usage.csv", str(tmp_path / "usage.csv"))
+    deadline = time.monotonic() + 30
+    while SCRIPTED not in _run(script, {**os.environ, "PATH": path, "MANTA_STATE_DIR": str(live.state_dir)}):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert (tmp_path / "usage.csv").read_text().startswith("date,")
+
+
+@pytest.mark.live
+def test_the_sdk_prints_what_was_spent(live: Live) -> None:
+    """A line for each model of each day."""
+    script = _here(snippet("Usage", "python"), live).replace(".manta/", f"{live.state_dir}/")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert SCRIPTED in done.stdout, done.stderr
+    assert "usd" in done.stdout

@@ -41,3 +41,9 @@ def snippet(section: str, language: str, containing: str = "") -> str:
         if (item.section, item.language) == (section, language) and containing in item.text
     ]
     return found
+
+
+def section(name: str) -> str:
+    """All that stands under a heading."""
+    parts = re.split(r"^## ", README.read_text(), flags=re.MULTILINE)
+    return next(part for part in parts if part.partition("\n")[0] == name)
