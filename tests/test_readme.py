@@ -17,7 +17,7 @@ import yaml
 from app.domain.limit_table import LimitTable
 from app.services.limit_files import load_limits
 from app.services.model_files import load_models
-from app.settings import ROOT, Settings
+from app.settings import Settings
 from tests.support.live import CHAT, SCRIPTED, Live
 from tests.support.readme import README, section, snippet, snippets
 
@@ -210,7 +210,7 @@ def test_the_table_of_limits_is_what_the_file_says() -> None:
     table = load_limits(str(ROOT / "configs/limits.yaml"))
     rows = {
         cells[0]: [int(number.replace(" ", "")) for number in re.findall(r"\d[\d ]*(?= an? )", " ".join(cells[1:]))]
-        for cells in re.findall(r"^\| ([^|]+) \| ([^|]*) \| ([^|]*) \|$", section("Limits"), re.MULTILINE)
+        for cells in re.findall(r"^\| ([^|]+) \|([^|]*)\|([^|]*)\|$", section("Limits"), re.MULTILINE)
     }
     assert rows["without credentials, by address"] == [row.limit.count for row in table.anonymous]
     assert rows["guests"] == [row.limit.count for row in table.guest]
