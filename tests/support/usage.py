@@ -11,10 +11,13 @@ import msgspec
 from app.domain.usage import NOTHING, Price, Usage, UsageDraft, UsageEvent, UsageStatus
 from app.domain.usage_report import BUCKET_MS, UsageQuery, UsageRow
 from app.storage.database import Database
+from app.storage.stores import Stores
 
 DAY_MS = BUCKET_MS["day"]
 NOW_MS = 1_900_000_000_000 // DAY_MS * DAY_MS
 """The beginning of a day that is not over: nothing of it is too old to be kept."""
+
+ALL_DAYS = UsageQuery(NOW_MS, NOW_MS + 3 * DAY_MS)
 
 SUMS = (
     "requests",
@@ -76,6 +79,11 @@ def random_events(count: int, seed: int, *, days: int = 3, prefix: str = "req") 
             )
         )
     return events
+
+
+async def insert(stores: Stores, events: list[UsageEvent]) -> None:
+    for first in range(0, len(events), 500):
+        await stores.usage_events.insert(events[first : first + 500])
 
 
 def naive_rows(events: Iterable[UsageEvent], query: UsageQuery) -> list[UsageRow]:

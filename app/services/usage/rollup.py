@@ -66,11 +66,15 @@ class UsageRollup:
         """
         batches = 0
         while await self._state.lead(self._name, LEASE_MS):
-            batch = await self._state.batch() or await self._begin()
+            left = await self._state.batch()
+            batch = left or await self._begin()
             if batch is None:
                 break
             await self._take(batch)
             batches += 1
+            # What came meanwhile is little, and the next run's.
+            if left is None and len(batch.request_ids) < self._batch:
+                break
         return batches
 
     async def _begin(self) -> Batch | None:

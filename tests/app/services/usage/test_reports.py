@@ -12,16 +12,10 @@ from app.errors import InvalidRequest
 from app.services.usage.reports import UsageReports
 from app.services.usage.rollup import UsageRollup
 from app.storage.stores import Stores
-from tests.support.usage import DAY_MS, NOW_MS, event, naive_rows, random_events
+from tests.support.usage import DAY_MS, NOW_MS, event, insert, naive_rows, random_events
 
 DIMENSIONS = ("owner", "project_id", "key_id", "model")
 GROUPINGS = [by for size in range(5) for by in itertools.combinations(DIMENSIONS, size)]
-ALL_DAYS = UsageQuery(NOW_MS, NOW_MS + 3 * DAY_MS)
-
-
-async def insert(stores: Stores, events: list[Any]) -> None:
-    for first in range(0, len(events), 500):
-        await stores.usage_events.insert(events[first : first + 500])
 
 
 async def test_a_report_is_the_plain_sum_whatever_it_is_grouped_by(stores: Stores):

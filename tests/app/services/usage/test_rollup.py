@@ -13,8 +13,7 @@ from app.services.usage.rollup import UsageRollup
 from app.storage.database import Database, update_each
 from app.storage.stores import Stores
 from app.storage.usage_rollup import Batch
-from tests.app.services.usage.test_reports import ALL_DAYS, insert
-from tests.support.usage import day_sums, event_sums, naive_rows, random_events
+from tests.support.usage import ALL_DAYS, day_sums, event_sums, insert, naive_rows, random_events
 
 WRITES = (
     ("usage_rollup", "lead"),
