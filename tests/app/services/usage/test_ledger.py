@@ -250,6 +250,19 @@ async def test_a_living_process_is_left_alone(database: Database, stores: Stores
     assert (await stored(database))["under_way"]["input_tokens"] == 1
 
 
+async def test_nothing_is_left_open(stores: Stores, tmp_path: Path):
+    await stores.usage_events.insert([event("connects")])
+    handles, tasks = len(os.listdir("/proc/self/fd")), asyncio.all_tasks()  # noqa: PTH208 - it changes while it is read
+    for number in range(20):
+        # Each adopts what the one before left: a request under way.
+        async with ledger_of(stores.usage_events, tmp_path, grace_s=0.01) as ledger:
+            ledger.open(draft(f"req_{number}"))
+            ledger.write(event(f"other_{number}"))
+            await until(lambda: len(folders(tmp_path)) == 1)
+    assert len(os.listdir("/proc/self/fd")) <= handles + 2  # noqa: PTH208 - the driver may have opened a connection
+    assert asyncio.all_tasks() == tasks
+
+
 async def test_a_spool_that_cannot_be_made_is_told_at_the_start(stores: Stores, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"Usage cannot be written to .*file/usage: Not a directory"):
