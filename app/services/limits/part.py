@@ -116,12 +116,18 @@ class Part:
         """Take it of this process's share, while the database is away.
 
         Raises:
-            Denied: The share has less left.
+            Denied: The share has less left, or the database had less when it was last heard.
         """
         wanted = [(bound, window, amounts.get(what, 0)) for what, bound, window in self._windows]
         for bound, window, amount in wanted:
-            if amount and window.share.left(bound.limit, processes, now) < amount:
+            if not amount:
+                continue
+            if window.share.left(bound.limit, processes, now) < amount:
                 raise Denied(bound, amount, min(60.0, window.share.wait_s(bound.limit, processes, amount, now)))
+            # A database that stumbles now and then gives nobody a share on top of what they had.
+            wait_s = window.wait_s(bound.limit, amount + window.share.unpaid, now) if window.known else 0.0
+            if wait_s > 0:
+                raise Denied(bound, amount, min(60.0, wait_s))
         slots = [each for _, each in self._slots] if amounts.get(CONCURRENT) else []
         for bound, each in self._slots if slots else ():
             if each.in_use >= share_of(bound.limit, processes):

@@ -78,6 +78,11 @@ class Share:
         """Whether the database has to be told of something."""
         return any(debt.is_open for _, debt in self._debts)
 
+    @property
+    def unpaid(self) -> int:
+        """What was taken and the database does not know of."""
+        return sum(debt.amount for _, debt in self._debts if debt.is_open)
+
     def left(self, limit: Limit, processes: int, now: float) -> int:
         """How much may still be taken."""
         if self._debts:

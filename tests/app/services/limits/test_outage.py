@@ -98,6 +98,17 @@ async def test_a_share_is_let_in_meanwhile_and_charged_afterwards(
     assert told == modes
 
 
+async def test_an_outage_gives_nobody_a_share_on_top_of_what_they_had(own_mongodb: MongoServer):
+    async with limiter_on(own_mongodb, [], gateways=1) as limiter:
+        for _ in range(38):
+            await limiter.reserve((REQUESTS,), {"requests": 1})
+        for expected in (2, 0):
+            with stopped(own_mongodb):
+                # One may be lost to the operation of which nobody knows whether it was done.
+                assert expected - 1 <= await admitted(limiter, (REQUESTS,), {"requests": 1}) <= expected
+            await until(limiter, "exact")
+
+
 async def test_what_is_given_back_meanwhile_makes_room_and_is_not_charged(own_mongodb: MongoServer):
     async with limiter_on(own_mongodb, []) as limiter:
         with stopped(own_mongodb):
