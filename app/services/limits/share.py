@@ -29,6 +29,11 @@ class Debt:
         """Whether the database has to be told of it."""
         return not self._asked and self.amount > 0
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the database is known to have counted it."""
+        return self._slice is not None and self._slice != NOWHERE
+
     def give(self, amount: int) -> int | None:
         """Take back what was not used.
 
@@ -80,8 +85,8 @@ class Share:
 
     @property
     def unpaid(self) -> int:
-        """What was taken and the database does not know of."""
-        return sum(debt.amount for _, debt in self._debts if debt.is_open)
+        """What was taken and is not known to be counted at the database."""
+        return sum(debt.amount for _, debt in self._debts if not debt.is_counted)
 
     def left(self, limit: Limit, processes: int, now: float) -> int:
         """How much may still be taken."""
