@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from ray.util.metrics import Counter
 
 from app.domain.limit_table import LimitTable
 from app.main import create_app
@@ -62,6 +63,11 @@ class Gateway:
         self._database = database
         self._manager = manager
         self._catalog = WatchedCatalog(manager)
+        self._modes = Counter(
+            "manta_limits_mode_changes",
+            "Changes in how limits are counted, by what they are since.",
+            tag_keys=("mode",),
+        )
         self._queues = Queues(manager, serve.get_replica_context().replica_id.unique_id)
 
     async def __serve_build_asgi_app__(self) -> FastAPI:
@@ -70,7 +76,16 @@ class Gateway:
         backend = ServeBackend(path_to_replicas(self._settings), self._catalog, self._queues)
         self._catalog.on_change(backend.follow)
         models = ManagedModels(self._manager, self._catalog)
-        return create_app(build_services(self._settings, uri, self._catalog, backend, models, limits=self._limits))
+        services = build_services(
+            self._settings,
+            uri,
+            self._catalog,
+            backend,
+            models,
+            limits=self._limits,
+            on_limits_mode=lambda mode: self._modes.inc(tags={"mode": mode}),
+        )
+        return create_app(services)
 
     async def __del__(self) -> None:
         await self._queues.stop()

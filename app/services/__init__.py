@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.domain.limit_table import LimitTable
@@ -16,6 +17,7 @@ from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.identities import Identities
 from app.services.limits.limiter import Limiter
+from app.services.limits.outage import Mode
 from app.services.model_admin import FixedModels, ModelAdmin
 from app.services.oidc.provider import Provider
 from app.services.policies import Policies
@@ -103,12 +105,14 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     backend: ModelBackend,
     models: ModelAdmin | None = None,
     limits: LimitTable | None = None,
+    on_limits_mode: Callable[[Mode], None] | None = None,
 ) -> Services:
     """Wire the services of one process; opens nothing until the first use.
 
     Args:
         models: Changes which models there are; None where nobody can.
         limits: Those that hold until an admin sets others; None for none.
+        on_limits_mode: Hears of every change in how limits are counted.
 
     Raises:
         SettingsError: A secret is missing or ``mongodb_uri`` is not a connection string.
@@ -127,6 +131,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         gateways=settings.gateway_replicas,
         timeout_s=settings.limits_timeout_s,
         grace_s=settings.limits_grace_s,
+        on_mode=on_limits_mode,
     )
     ledger = UsageLedger(stores.usage_events, settings.state_dir / USAGE_FOLDER, spool_mb=settings.usage_spool_mb)
     return Services(
