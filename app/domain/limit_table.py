@@ -102,6 +102,8 @@ class Plan(_Section):
 class LimitTable(_Section):
     """The whole table; what is left out has no limits."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"user": [{"inference_requests": 60, "per": "minute"}]}]})
+
     anonymous: Rows = Field(default=(), description="Callers without credentials, by address.")
     guest: Rows = Field(default=(), description="People who came in without an account.")
     user: Rows = Field(default=(), description="Everybody else, with all their keys together.")

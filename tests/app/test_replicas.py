@@ -344,6 +344,9 @@ async def test_a_flood_of_bad_keys_leaves_the_database_alone(new_gateway: Gatewa
         user, pair = await signed_in(gateway)
         dead = [await key_of(gateway, user, status="revoked"), await key_of(gateway, user, expires_at_ms=1)]
         dead.append(bearer(ApiKey.mint(SECRET.encode()).value))
+        # What goes on in the background whoever calls.
+        await gateway.services.policies.close()
+        await gateway.services.rollup.close()
         good = await made_up(gateway, 2000)
         before = await settled(database_name)
         await flood(gateway, good)

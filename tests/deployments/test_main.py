@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from ray.serve import Application
 from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 
+from app.services.limit_files import load_limits
 from app.services.model_files import ModelFileError
 from app.settings import PREFIX, ROOT, Settings, SettingsError
 from deployments.main import AppArgs, build
@@ -33,8 +34,9 @@ def gateway(application: Application) -> Any:
 
 
 def test_without_arguments_the_environment_decides(tmp_path: Path):
-    settings, manager, database = gateway(built()).init_args
+    settings, limits, manager, database = gateway(built()).init_args
     assert settings.state_dir == tmp_path / "state"
+    assert limits == load_limits(settings.limits)
     assert isinstance(manager, Application)
     assert gateway(manager).name == "ModelManager"
     assert gateway(database).name == "EmbeddedDatabase"
@@ -58,7 +60,7 @@ def test_the_gateways_number_of_replicas_is_fixed():
 
 def test_a_relative_state_directory_is_the_same_for_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    settings, manager, database = gateway(built(state_dir="here")).init_args
+    settings, _, manager, database = gateway(built(state_dir="here")).init_args
     assert settings.state_dir == tmp_path / "here"
     assert gateway(manager).init_args[0].weights == tmp_path / "here" / "weights"
     assert gateway(database).init_args == (str(tmp_path / "here"),)
@@ -66,7 +68,7 @@ def test_a_relative_state_directory_is_the_same_for_every_part(tmp_path: Path, m
 
 def test_a_database_that_is_named_is_taken(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MONGODB_URI", "mongodb://there")
-    settings, _, database = gateway(built()).init_args
+    settings, _, _, database = gateway(built()).init_args
     assert database is None
     assert settings.mongodb_uri.get_secret_value() == "mongodb://there"
 

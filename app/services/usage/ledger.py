@@ -156,7 +156,8 @@ class UsageLedger:
     async def _flush_often(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._enough.wait(), self._every_s)
+                async with asyncio.timeout(self._every_s):
+                    await self._enough.wait()
             self._enough.clear()
             closing = self._closing
             try:

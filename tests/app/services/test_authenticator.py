@@ -25,7 +25,7 @@ from app.storage.users import now_ms
 SECRET = b"secret"
 OWNER = User("user_1", "user", "Somebody", 0)
 KEY = KeyRecord("key_1", OWNER.id, "k", "sk-...", ("read", "write"), 0, last_used_at_ms=10**15)
-CALLER = KEY.principal("user")
+CALLER = KEY.principal(OWNER)
 TOKENS = AccessTokens(["k" * 32], algorithm="HS256", issuer="manta", ttl_s=900)
 
 

@@ -134,7 +134,7 @@ async def test_what_waits_is_counted_for_its_caller(gateway: Gateway, path: str,
     await sent(gateway, path, body)
     asked = gateway.backend.requests[-1]
     assert asked.share.tenant == ADMIN_ID
-    assert asked.share.input_tokens == len(asked.body) // 4
+    assert asked.share.input_tokens > len(asked.body) / 4
     assert asked.share.output_tokens == tokens
 
 

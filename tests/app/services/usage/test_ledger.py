@@ -133,7 +133,7 @@ async def test_what_a_killed_process_wrote_is_stored_once_by_whoever_adopts_it(
 async def test_a_database_that_is_away_loses_nothing_and_doubles_nothing(
     own_mongodb: MongoServer, tmp_path: Path, how: str
 ):
-    database = Database(own_mongodb.uri, "test", timeout_s=0.5, pool_size=4)
+    database = Database(own_mongodb.uri, "test", timeout_s=2, pool_size=4)
     stores = Stores.of(database)
     await stores.prepare()
     root = tmp_path / "usage"
