@@ -100,9 +100,11 @@ class Faults:
     async def _kill(self, kinds: Sequence[str]) -> None:
         await self.whole()
         victims = [self._random.choice(await asyncio.to_thread(self._of, kind)) for kind in kinds]
-        for victim in victims:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                victim.kill()
+        # None of them may hear of the other's end.
+        for strike in (psutil.Process.suspend, psutil.Process.kill):
+            for victim in victims:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    strike(victim)
         self.done[" and ".join(kinds)] += 1
 
     async def _pause(self, seconds: float) -> None:
