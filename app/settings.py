@@ -165,6 +165,13 @@ class Settings(BaseSettings):
         description="What usage may take on a gateway's disk while the database is away; then requests are refused.",
     )
 
+    usage_grace_s: float = Field(
+        default=60,
+        ge=0,
+        description="How long after a gateway's death others may say what became of its requests, in seconds; "
+        "then those are lost.",
+    )
+
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")

@@ -98,14 +98,16 @@ class _Account:
         self._open = True
         self._meter.began()
 
-    def ended(self, usage: Usage | None) -> None:
+    def ended(self, usage: Usage) -> None:
         if self._open:
             self._open = False
             self._meter.ended(usage, forget_nothing)
 
     def lost(self) -> None:
         """The replica says no more: either it is dead, or it reports what the request took itself."""
-        self.ended(None)
+        if self._open:
+            self._open = False
+            self._meter.lost(0)
 
 
 class _HandleResponse:

@@ -135,10 +135,12 @@ class _Served:
     def began(self) -> None:
         self._meter.began()
 
-    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
-        if usage is not None:
-            self._pool.served(self._place, usage.input_tokens, usage.output_tokens)
+    def ended(self, usage: Usage, written: Callable[[], None]) -> None:
+        self._pool.served(self._place, usage.input_tokens, usage.output_tokens)
         self._meter.ended(usage, written)
+
+    def lost(self, tokens: int) -> None:
+        self._meter.lost(tokens)
 
 
 class _LinkResponse:

@@ -133,7 +133,12 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         grace_s=settings.limits_grace_s,
         on_mode=on_limits_mode,
     )
-    ledger = UsageLedger(stores.usage_events, settings.state_dir / USAGE_FOLDER, spool_mb=settings.usage_spool_mb)
+    ledger = UsageLedger(
+        stores.usage_events,
+        settings.state_dir / USAGE_FOLDER,
+        spool_mb=settings.usage_spool_mb,
+        grace_s=settings.usage_grace_s,
+    )
     return Services(
         settings=settings,
         catalog=catalog,

@@ -49,11 +49,13 @@ class Tally:
 
     Attributes:
         usage: Final when the application's call has ended, however that came about.
+        so_far: Tokens of the answer up to the end of what is being sent, where the application counts along; else 0.
     """
 
-    __slots__ = ("usage",)
+    __slots__ = ("so_far", "usage")
 
     def __init__(self) -> None:
+        self.so_far = 0
         self.usage: Usage = NOTHING
 
 

@@ -62,16 +62,24 @@ class Meter(Protocol):
     """Hears what a request takes: once for every replica that had it, whatever becomes of answer and caller."""
 
     def began(self) -> None:
-        """A replica has the request: ``ended`` will be called once for it."""
+        """A replica has the request: ``ended`` or ``lost`` will be called once for it."""
         ...
 
-    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
+    def ended(self, usage: Usage, written: Callable[[], None]) -> None:
         """The replica's work is over, also where it was cut short.
 
         Args:
-            usage: What it took; None where the replica died and nobody can say.
+            usage: What it took.
             written: To be called as soon as that is on record: until then the replica keeps it, and writes it itself
                 if it loses its gateway.
+        """
+        ...
+
+    def lost(self, tokens: int) -> None:
+        """In place of ``ended``: the replica is gone, and did not say what it took.
+
+        Args:
+            tokens: Of the answer, that came before; 0 where nobody counted them.
         """
         ...
 
@@ -82,9 +90,12 @@ class NoMeter:
     def began(self) -> None:
         """Nothing to do."""
 
-    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
+    def ended(self, usage: Usage, written: Callable[[], None]) -> None:
         """Let the replica forget it."""
         written()
+
+    def lost(self, tokens: int) -> None:
+        """Nothing to do."""
 
 
 UNMETERED = NoMeter()

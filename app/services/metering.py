@@ -57,6 +57,7 @@ class MeteredRequest:
         self._replicas = 0
         self._working = 0
         self._died = False
+        self._seen = 0
         self._usage = NOTHING
         self._written: list[Callable[[], None]] = []
         self._over = False
@@ -69,14 +70,17 @@ class MeteredRequest:
         self._replicas += 1
         self._working += 1
 
-    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
+    def ended(self, usage: Usage, written: Callable[[], None]) -> None:
         """See ``Meter``."""
-        self._working -= 1
-        self._died = self._died or usage is None
-        self._usage += usage or NOTHING
+        self._usage += usage
         self._written.append(written)
-        if self._over and not self._working:
-            self._write()
+        self._rested()
+
+    def lost(self, tokens: int) -> None:
+        """See ``Meter``."""
+        self._died = True
+        self._seen += tokens
+        self._rested()
 
     def answered(self, http_status: int) -> None:
         """The answer's first bytes are here."""
@@ -97,6 +101,11 @@ class MeteredRequest:
             self._write()
         else:
             self._late = asyncio.get_running_loop().call_later(LATE_S, self._write)
+
+    def _rested(self) -> None:
+        self._working -= 1
+        if self._over and not self._working:
+            self._write()
 
     def _write(self) -> None:
         if self._late is not None:
@@ -122,10 +131,14 @@ class MeteredRequest:
 
     def _counted(self) -> Usage:
         """What it took; where a replica died with the count, what was seen of its work."""
-        if not self._died or self._usage.output_tokens or self._ttft_ms is None:
+        seen = self._seen
+        if self._died and not seen and not self._usage.output_tokens:
+            # Of an engine that does not count along. A stream's first event says no more than that there is an answer.
+            seen = max(0, self.events - 1)
+        if not self._died or (not seen and self._ttft_ms is None):
             return self._usage
-        # A stream's first event says no more than that there is an answer.
-        return Usage(input_tokens=self._expected.input_tokens, output_tokens=max(0, self.events - 1))
+        read = self._expected.input_tokens if not self._usage.input_tokens else 0
+        return self._usage + Usage(input_tokens=read, output_tokens=seen)
 
 
 def amounts_of(usage: Usage, cost_nano: int) -> Amounts:

@@ -6,7 +6,9 @@ An answer's bytes are handed on as they are. What arrives in one read for many a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import os
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, cast
@@ -34,6 +36,7 @@ from deployments.link.wire import (
 )
 
 CONNECT_S = 3.0
+READ_BYTES = 256 * 1024
 
 
 class LinkLost(Exception):
@@ -145,6 +148,8 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every reader."""
+        if exc is not None:
+            self._hear_the_rest()
         self._out.transport = None
         if not self._opened.done():
             self._opened.set_exception(LinkLost("the replica hung up"))
@@ -158,14 +163,22 @@ class Link(asyncio.Protocol):
         try:
             if self._http is not None:
                 data = self._shake_hands(self._http, data)
-            for kind, stream, payload in self._decoder.feed(data):
+            for kind, stream, payload, tokens in self._decoder.feed(data):
                 if kind == Kind.DEAD:
                     self.retired = True
                 if (answer := self._answers.get(stream)) is not None:
-                    answer.take(kind, payload)
+                    answer.take(kind, payload, tokens)
         except (WireError, h11.RemoteProtocolError, msgspec.MsgspecError):
             if self._out.transport is not None:
                 self._out.transport.abort()
+
+    def _hear_the_rest(self) -> None:
+        """Read what the replica had said by its end: a write that fails ends the connection with that unread."""
+        assert self._out.transport is not None
+        socket = self._out.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            while data := os.read(socket.fileno(), READ_BYTES):
+                self.data_received(data)
 
     def _shake_hands(self, http: h11.Connection, data: bytes) -> bytes:
         http.receive_data(data)
@@ -194,6 +207,7 @@ class Answer:
         self._head: Head | None = None
         self._chunks: list[bytes] = []
         self._taken = 0
+        self._tokens = 0
         self._finished = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -241,9 +255,11 @@ class Answer:
             self._chunks.clear()
             self._link.write(Kind.CANCEL, self._stream)
 
-    def take(self, kind: int, payload: bytes) -> None:
+    def take(self, kind: int, payload: bytes, tokens: int = 0) -> None:
         """Hear from the replica."""
         if kind == Kind.DATA:
+            # Counted here, not where it is read: also what nobody wants any more has been made.
+            self._tokens = tokens
             if not self._finished:
                 self._chunks.append(payload)
         elif kind == Kind.HEAD:
@@ -263,7 +279,7 @@ class Answer:
         """The replica will say no more, not even what it took."""
         self._finish(LinkLost("the link was lost"))
         self._wake()
-        self._meter.ended(None, forget_nothing)
+        self._meter.lost(self._tokens)
 
     def _end(self, usage: Usage, error: Exception | None = None) -> None:
         link, stream = self._link, self._stream

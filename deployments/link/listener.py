@@ -168,16 +168,16 @@ class _Link(asyncio.Protocol):
         try:
             if self._http is not None:
                 data = self._shake_hands(self._http, data)
-            for kind, stream, payload in self._decoder.feed(data):
+            for kind, stream, payload, _ in self._decoder.feed(data):
                 self._take(kind, stream, payload)
         except (WireError, h11.RemoteProtocolError, msgspec.MsgspecError, struct.error, UnicodeDecodeError) as error:
             logger.warning("a link was closed: %s", error)
             if self._out.transport is not None:
                 self._out.transport.abort()
 
-    def write(self, kind: Kind, stream: int, payload: bytes = b"") -> None:
+    def write(self, kind: Kind, stream: int, payload: bytes = b"", tokens: int = 0) -> None:
         """Send a frame; nothing happens once the link is lost."""
-        self._out.write(kind, stream, payload)
+        self._out.write(kind, stream, payload, tokens)
 
     def done(self, stream: int, kind: Kind, payload: bytes, ended: Orphan) -> None:
         """A call has ended: tell the gateway, and keep what it took until that is on record."""
@@ -315,7 +315,7 @@ class _Call:
     def write(self, body: bytes) -> None:
         """See ``Writer``."""
         if not self._incoming.gone.is_set():
-            self._link.write(Kind.DATA, self._stream, body)
+            self._link.write(Kind.DATA, self._stream, body, self._tally.so_far)
             self._credit -= len(body)
 
     async def _run(self, app: ASGIApp, scope: Scope) -> None:

@@ -20,13 +20,13 @@ class Outbox:
         self.transport: asyncio.Transport | None = None
         self._frames: list[bytes] = []
 
-    def write(self, kind: Kind, stream: int, payload: bytes = b"") -> None:
+    def write(self, kind: Kind, stream: int, payload: bytes = b"", tokens: int = 0) -> None:
         """Send a frame at the end of this turn of the loop."""
         if self.transport is None:
             return
         if not self._frames:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._frames.append(frame(kind, stream, payload))
+        self._frames.append(frame(kind, stream, payload, tokens))
 
     def send(self, data: bytes | None) -> None:
         """Send bytes as they are, at once."""

@@ -2,6 +2,7 @@
 
 length   4 bytes, big-endian, of the payload
 stream   4 bytes, a number that the gateway gives a request; 0 where no request is meant
+tokens   4 bytes: of the answer up to the end of these bytes, where the engine counts along; 0 otherwise
 kind     1 byte
 payload
 """
@@ -17,10 +18,10 @@ import msgspec
 from app.domain.usage import Usage
 
 PATH = "/link"
-PROTOCOL = "manta-link/2"
+PROTOCOL = "manta-link/3"
 SCHEME = "Ticket"
 
-HEADER = Struct("!IIB")
+HEADER = Struct("!IIIB")
 MAX_PAYLOAD = 64 * 1024 * 1024
 """No frame of ours is longer; a longer one comes from somebody else."""
 
@@ -86,9 +87,9 @@ class WireError(Exception):
     """The other end does not speak as agreed."""
 
 
-def frame(kind: Kind, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: Kind, stream: int, payload: bytes = b"", tokens: int = 0) -> bytes:
     """One frame."""
-    return HEADER.pack(len(payload), stream, kind) + payload
+    return HEADER.pack(len(payload), stream, tokens, kind) + payload
 
 
 class Decoder:
@@ -97,8 +98,8 @@ class Decoder:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
-        """Kind, stream and payload of every frame that is whole now.
+    def feed(self, data: bytes) -> Iterator[tuple[int, int, bytes, int]]:
+        """Kind, stream, payload and tokens of every frame that is whole now.
 
         Raises:
             WireError: A frame is longer than any of ours.
@@ -107,12 +108,12 @@ class Decoder:
             data = self._rest + data
         start, size = 0, len(data)
         while size - start >= HEADER.size:
-            length, stream, kind = HEADER.unpack_from(data, start)
+            length, stream, tokens, kind = HEADER.unpack_from(data, start)
             if length > MAX_PAYLOAD:
                 raise WireError(f"a frame of {length} bytes")
             end = start + HEADER.size + length
             if end > size:
                 break
-            yield kind, stream, data[start + HEADER.size : end]
+            yield kind, stream, data[start + HEADER.size : end], tokens
             start = end
         self._rest = data[start:]

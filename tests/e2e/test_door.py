@@ -16,7 +16,7 @@ from tests.support.live import SCRIPTED, Live
 
 pytestmark = pytest.mark.live
 
-UPGRADE = "Upgrade: manta-link/2\r\nConnection: upgrade\r\n"
+UPGRADE = "Upgrade: manta-link/3\r\nConnection: upgrade\r\n"
 POST = "Content-Type: application/json\r\nContent-Length: 2\r\n"
 
 

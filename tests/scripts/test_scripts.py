@@ -35,6 +35,7 @@ def test_a_script_finds_the_project_from_anywhere(script: Path, tmp_path: Path):
         "bench/auth",
         "bench/fairness",
         "bench/overload",
+        "bench/ledger",
         "bench/limits",
     ],
 )

@@ -15,19 +15,25 @@ class Recorder:
 
     Attributes:
         writes: Whether what it hears is on record at once.
-        heard: What each replica's work came to; None where nobody knew.
+        heard: What each replica's work came to; None where it was lost.
+        seen: Tokens of those that were lost.
         kept: What to call as soon as that is on record.
     """
 
     writes: bool = True
     begun: int = 0
     heard: list[Usage | None] = field(default_factory=list[Usage | None])
+    seen: list[int] = field(default_factory=list[int])
     kept: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
     def began(self) -> None:
         self.begun += 1
 
-    def ended(self, usage: Usage | None, written: Callable[[], None]) -> None:
+    def lost(self, tokens: int) -> None:
+        self.heard.append(None)
+        self.seen.append(tokens)
+
+    def ended(self, usage: Usage, written: Callable[[], None]) -> None:
         self.heard.append(usage)
         if self.writes:
             written()

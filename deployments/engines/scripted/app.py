@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from uuid import uuid4
 
+from app.domain.usage import Usage
 from app.errors import ApiError, EngineCrashed, MethodNotAllowed, NotFound, ServerError
-from app.services.asgi_call import Receive, Scope, Send, tally_of
+from app.services.asgi_call import Receive, Scope, Send, Tally, tally_of
 from deployments.engines.base import EngineDead
 from deployments.engines.scripted.asgi import Disconnected, Out, lifespan, read_body, watched
+from deployments.engines.scripted.books import Books, Page
 from deployments.engines.scripted.chat import chat
 from deployments.engines.scripted.completions import complete
 from deployments.engines.scripted.faults import DEATH, Fault, Faults
@@ -46,16 +48,24 @@ class ScriptedApp:
         scheduler: When.
         faults: What goes wrong.
         die: Makes the engine dead; it may not return.
+        books: Where is written down what leaves.
     """
 
-    def __init__(
-        self, model: str, script: Script, scheduler: Scheduler, faults: Faults, die: Callable[[], None]
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
+        self,
+        model: str,
+        script: Script,
+        scheduler: Scheduler,
+        faults: Faults,
+        die: Callable[[], None],
+        books: Books,
     ) -> None:
         self._model = model
         self._script = script
         self._scheduler = scheduler
         self._faults = faults
         self._die = die
+        self._books = books
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -91,19 +101,21 @@ class ScriptedApp:
             raise NotFound(f"There is no {scope['path'][:200]} here.")
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{scope['path']} takes POST only.", headers={"Allow": "POST"})
-        job = handler(await read_body(receive), self._caller(scope), self._script)
+        caller = self._caller(scope)
+        count = _Count(tally_of(scope), self._books.page(caller.request_id))
+        job = handler(await read_body(receive), caller, self._script)
         if not job.lengths:
             await out.whole(job.body())
             return
         run = Run(self._scheduler, job.lengths, job.reading, job.texts_tokens)
         try:
             async with watched(receive, run), run:
-                await self._perform(job, run, out)
+                await self._perform(job, run, out, count)
         finally:
-            tally_of(scope).usage = run.took
+            count.final(run.took)
 
-    async def _perform(self, job: Job, run: Run, out: Out) -> None:
-        telling = _Whole(job, run, out) if job.stream is None else _Streamed(job.stream, run, out)
+    async def _perform(self, job: Job, run: Run, out: Out, count: _Count) -> None:
+        telling = _Whole(job, run, out, count) if job.stream is None else _Streamed(job.stream, run, out, count)
         for fault in self._faults.armed(job.prompt, run.longest):
             await telling.advance(fault.after)
             if fault.strikes():
@@ -126,28 +138,47 @@ class ScriptedApp:
         return Caller(headers.get(b"x-request-id") or uuid4().hex, headers.get(b"x-manta-model") or self._model)
 
 
+class _Count:
+    """Tells the caller, and the books, how much of an answer leaves."""
+
+    def __init__(self, tally: Tally, page: Page) -> None:
+        self._tally = tally
+        self._page = page
+
+    def leaves(self, tokens: int) -> None:
+        self._tally.so_far = tokens
+        self._page.gives(tokens)
+
+    def final(self, usage: Usage) -> None:
+        self._tally.usage = usage
+        self._page.ends(usage.output_tokens)
+
+
 class _Whole:
     """An answer that is sent when it is complete."""
 
-    def __init__(self, job: Job, run: Run, out: Out) -> None:
+    def __init__(self, job: Job, run: Run, out: Out, count: _Count) -> None:
         self._job = job
         self._run = run
         self._out = out
+        self._count = count
 
     async def advance(self, end: int) -> None:
         await self._run.reach(end)
 
     async def close(self) -> None:
+        self._count.leaves(self._run.generated())
         await self._out.whole(self._job.body())
 
 
 class _Streamed:
     """An answer that is sent token by token, once the first is there: what fails before has a status of its own."""
 
-    def __init__(self, stream: Stream, run: Run, out: Out) -> None:
+    def __init__(self, stream: Stream, run: Run, out: Out, count: _Count) -> None:
         self._stream = stream
         self._run = run
         self._out = out
+        self._count = count
         self._done = 0
         self._opening = stream.opening()
 
@@ -157,6 +188,7 @@ class _Streamed:
         while self._done < end:
             first, self._done = self._done, min(end, await self._run.due(self._done))
             self._run.hand_over(self._done)
+            self._count.leaves(self._run.generated())
             await self._out.stream(self._opened(self._stream.tokens(first, self._done)))
 
     async def close(self) -> None:

@@ -50,6 +50,13 @@ class ScriptedArgs(BaseModel):
     embedding_dimensions: int = Field(default=384, ge=1, le=16384, description="Length of embedding vectors.")
     refuse_on: str | None = Field(default="[refuse]", description="Chats that hold this text get a refusal.")
 
+    # checks
+    books: Path | None = Field(
+        default=None,
+        description="A folder to write into which requests came and which tokens left, in spite of kill -9: "
+        "what usage can be checked against. It costs two writes for all tokens that leave together.",
+    )
+
     # faults
     fail_start: str | None = Field(default=None, description="Every start fails, for this reason.")
     die_after_tokens: int | None = Field(default=None, ge=0, description="The replica's process dies after so many.")

@@ -13,6 +13,7 @@ from app.services.asgi_call import ASGIApp
 from deployments.engines.base import EngineDead, EngineLoad, Report
 from deployments.engines.scripted.app import ScriptedApp
 from deployments.engines.scripted.args import ScriptedArgs
+from deployments.engines.scripted.books import Books
 from deployments.engines.scripted.clock import Clock, LoopClock
 from deployments.engines.scripted.faults import DEATH, Faults, exit_process
 from deployments.engines.scripted.schedule import Scheduler
@@ -46,7 +47,8 @@ class ScriptedEngine:
         self._exit = die
         self._down: str | None = "The scripted engine is not started."
         self._scheduler = Scheduler(self._args, self._clock)
-        self._app = ScriptedApp(spec.id, Script(self._args), self._scheduler, Faults(self._args), self._die)
+        script, books = Script(self._args), Books(self._args.books)
+        self._app = ScriptedApp(spec.id, script, self._scheduler, Faults(self._args), self._die, books)
 
     @property
     def max_model_len(self) -> int:

@@ -32,7 +32,7 @@ async def knock(port: int, head: str, frames: bytes = b"") -> bytes:
         await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
-def handshake(token: str | None, path: str = "/link", upgrade: str = "manta-link/2") -> str:
+def handshake(token: str | None, path: str = "/link", upgrade: str = "manta-link/3") -> str:
     authorization = f"authorization: Ticket {token}\n" if token is not None else ""
     return f"GET {path} HTTP/1.1\nhost: x\nupgrade: {upgrade}\nconnection: upgrade\n{authorization}\n"
 
@@ -114,7 +114,7 @@ async def test_who_says_nothing_is_hung_up_on(replica: Start, monkeypatch: pytes
 @pytest.mark.parametrize(
     "frames",
     [
-        HEADER.pack(MAX_PAYLOAD + 1, 1, Kind.REQUEST),
+        HEADER.pack(MAX_PAYLOAD + 1, 1, 0, Kind.REQUEST),
         frame(Kind.REQUEST, 1, b"\xff"),
         frame(Kind.REQUEST, 1, CALL) + frame(Kind.TAKEN, 1, b"\x00"),
         frame(Kind.HEAD, 1, b""),
