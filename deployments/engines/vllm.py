@@ -49,6 +49,7 @@ from deployments.prewarm.process import engine_processes
 logger = logging.getLogger("manta")
 
 SHUTDOWN_S = 1.0
+GIVE_UP_S = 4.0
 
 
 class VllmEngine:
@@ -213,13 +214,22 @@ class VllmEngine:
             raise RuntimeError(f"it loaded, but does not answer: {body.decode(errors='replace')}")
 
     async def _give_up(self, sequences: Sequences) -> None:
-        # A stream that was cut off while it was sending leaves its generators, and they the request, to the garbage
-        # collector.
-        llm = self._llm
-        if llm is None or llm.errored or not (left := sequences.left_in(llm.output_processor)):
+        llm, overtime = self._llm, self._counters.overtime
+        if llm is None:
             return
-        with suppress(Exception):  # it died in this moment, which others tell
-            await llm.abort(left, internal=True)
+        try:
+            # A stream that was cut off while it was sending leaves its generators, and they the request, to the
+            # garbage collector.
+            if not llm.errored and (left := sequences.among(llm.output_processor.request_states)):
+                await llm.abort(left, internal=True)
+            if not llm.errored and sequences.among(overtime):
+                # What it answers comes behind all that it has made before it heard of the end.
+                async with asyncio.timeout(GIVE_UP_S):
+                    await llm.is_paused()
+        except Exception as error:
+            logger.warning("an engine did not say when it gave up a request: %s", error or type(error).__name__)
+        finally:
+            sequences.overtime |= {each: overtime.pop(each) for each in sequences.among(overtime)}
 
     def _died(self) -> EngineDead | None:
         if self._llm is None:

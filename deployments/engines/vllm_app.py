@@ -106,15 +106,19 @@ class EngineApp:
             return
         token = CALL.set(call)
         try:
-            await self._inner(_inner_scope(scope, headers), answer.receive, answer.send)
-        except Exception as error:
-            answer.broke(error)
+            await self._run(answer, _inner_scope(scope, headers))
         finally:
-            CALL.reset(token)
             try:
                 await self._give_up(call.sequences)
             finally:
                 tally_of(scope).usage = call.sequences.usage()
+                CALL.reset(token)
+
+    async def _run(self, answer: _Answer, scope: Scope) -> None:
+        try:
+            await self._inner(scope, answer.receive, answer.send)
+        except Exception as error:
+            answer.broke(error)
         await answer.finish()
 
     def _refuse(self, path: str, method: str) -> ApiError | None:

@@ -26,11 +26,13 @@ class Counters:
         scheduled: By engine core.
         generated: Tokens that came out of it since the start, wanted or not.
         prompted: Tokens of the prompts that went into it.
+        overtime: Tokens that came for a sequence since it was given up, by its id, until its call takes them.
     """
 
     scheduled: dict[int, Scheduled] = field(default_factory=dict[int, Scheduled])
     generated: int = 0
     prompted: int = 0
+    overtime: dict[str, int] = field(default_factory=dict[str, int])
 
     def load(self, waiting_tokens: int = 0) -> EngineLoad:
         """As the engine seam has it.
@@ -69,11 +71,19 @@ class Counters:
         vLLM's own statistics leave out what comes for a request that was given up; these must show it.
         """
         processor = llm.output_processor
-        original, add = processor.process_outputs, processor.add_request
+        original, add, abort = processor.process_outputs, processor.add_request, processor.abort_requests
 
         def process_outputs(outputs: Any, *args: Any, **kwargs: Any) -> Any:
             self.generated += sum(len(output.new_token_ids) for output in outputs)
+            if self.overtime:
+                self._work_over(outputs)
             return original(outputs, *args, **kwargs)
+
+        def abort_requests(*args: Any, **kwargs: Any) -> list[str]:
+            aborted = abort(*args, **kwargs)
+            if CALL.get(None) is not None:  # who takes it back out
+                self.overtime.update(dict.fromkeys(aborted, 0))
+            return aborted
 
         def add_request(request: Any, *args: Any, **kwargs: Any) -> Any:
             added = add(request, *args, **kwargs)
@@ -85,6 +95,12 @@ class Counters:
 
         processor.process_outputs = process_outputs
         processor.add_request = add_request
+        processor.abort_requests = abort_requests
+
+    def _work_over(self, outputs: Any) -> None:
+        for output in outputs:
+            if output.request_id in self.overtime:
+                self.overtime[output.request_id] += len(output.new_token_ids)
 
 
 class _SchedulerCounter:

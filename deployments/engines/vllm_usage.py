@@ -1,24 +1,31 @@
 """What a request to vLLM took, read once at its end from what vLLM keeps of each of its sequences anyway.
 
-Nothing is done for a token. What comes out of a step that was under way when a request was given up is no part of it,
-and a prompt counts from its first token of an answer on: before that nobody here knows whether it waits or is read.
+Nothing is done for a token. Only what still comes for a request that was given up, until its engine core has heard of
+that, is counted as it comes (``Counters``). A prompt counts from its first token of an answer on: before that nobody
+here knows whether it waits or is read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from app.domain.usage import NOTHING, Usage
 
 
 class Sequences:
-    """A request's, of which there is one for each prompt and choice, and what reads their thoughts."""
+    """A request's, of which there is one for each prompt and choice, and what reads their thoughts.
 
-    __slots__ = ("_parsers", "_states")
+    Attributes:
+        overtime: Tokens that came for some after they had been given up, by their ids.
+    """
+
+    __slots__ = ("_parsers", "_states", "overtime")
 
     def __init__(self) -> None:
         self._states: list[Any] = []
         self._parsers: list[Any] = []
+        self.overtime: dict[str, int] = {}
 
     def add(self, state: Any) -> None:
         """Another sequence: vLLM's ``RequestState``."""
@@ -28,13 +35,13 @@ class Sequences:
         """Another of vLLM's parsers: one a choice, and perhaps one before those that nobody uses."""
         self._parsers.append(parser)
 
-    def left_in(self, processor: Any) -> list[str]:
-        """The ids of those that vLLM's ``OutputProcessor`` still has."""
-        return [state.request_id for state in self._states if state.request_id in processor.request_states]
+    def among(self, ids: Container[str]) -> list[str]:
+        """The ids of those that are among these."""
+        return [state.request_id for state in self._states if state.request_id in ids]
 
     def usage(self) -> Usage:
         """What they took so far."""
-        begun = [state for state in self._states if not state.is_prefilling]
+        begun = [state for state in self._states if not state.is_prefilling or self.overtime.get(state.request_id)]
         if not begun:
             return NOTHING
         # Choices of the same prompt are children of one request: it is read for the first, and found there by the rest.
@@ -43,7 +50,7 @@ class Sequences:
             prompts.setdefault(id(state if state.parent_req is None else state.parent_req), state)
         return Usage(
             sum(state.prompt_len for state in prompts.values()),
-            sum(_generated(state) for state in begun),
+            sum(map(_generated, begun)) + sum(self.overtime.values()),
             sum(state.num_cached_tokens for state in prompts.values()),
             self._reasoning(),
         )
