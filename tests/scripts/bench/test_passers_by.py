@@ -35,14 +35,15 @@ async def serve(answer: bytes, *, hang: bool = False) -> asyncio.Server:
         (HEAD % 200 + CHUNKED + b"0\r\n\r\n", "answered"),
         (HEAD % 200 + CHUNKED, "broken"),
         (HEAD % 200 + b"content-length: 6\r\n\r\nhello", "broken"),
-        (HEAD % 503 + b"content-length: 0\r\n\r\n", "refused"),
+        (HEAD % 503 + b"content-length: 0\r\n\r\n", "refused (503 without a code)"),
+        (HEAD % 503 + b'content-length: 18\r\n\r\n{"code": "a_code"}', "refused (503 a_code)"),
         (b"", "unreachable"),
     ],
 )
 async def test_how_a_request_ended_is_told_by_its_answer(answer: bytes, end: str):
     async with await serve(answer) as server:
         outcome = await ask(server.sockets[0].getsockname()[1], {}, Question("/", b"{}"))
-    assert outcome.end == end
+    assert outcome.told == end
     assert outcome.request_id == ("abc" if answer else None)
 
 
