@@ -74,7 +74,7 @@ class Standing:
 
     Attributes:
         remaining: How much is left.
-        reset_at: When all of it is back, in Unix seconds by the database's clock.
+        reset_at: When all of it is back, in Unix seconds by the database's clock; 0 of requests under way.
         reset_in_s: The same, from now.
     """
 

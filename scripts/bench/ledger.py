@@ -35,7 +35,7 @@ from scripts.bench.faults import DATABASE, REPLICA, Fault, Faults, spread
 from scripts.bench.machine import machine, versions
 from scripts.bench.memory import Footprint, footprints
 from scripts.bench.options import count
-from scripts.bench.passers_by import End, ask_all, questions
+from scripts.bench.passers_by import ask_all, questions
 from scripts.bench.processes import GATEWAY
 from scripts.bench.servers import HOST
 from scripts.bench.session import Session, interruptible
@@ -84,7 +84,7 @@ class LedgerServer(SharedServer):
 class Run:
     """What was done, and what came of it."""
 
-    ends: Counter[End]
+    ends: Counter[str]
     done: Counter[str]
     load_s: float
     settle_s: float
@@ -141,7 +141,7 @@ async def _load(  # noqa: PLR0913, PLR0917 - called in one place
     faults: Faults,
     plan: Sequence[Fault],
     chosen: argparse.Namespace,
-) -> Counter[End]:
+) -> Counter[str]:
     asked = questions(MODEL, chosen.requests, Random(chosen.seed), chosen.leavers)
     asking = asyncio.create_task(ask_all(port, headers, asked, chosen.callers, faults.progress))
     failing = asyncio.create_task(faults.run(plan, session.say))

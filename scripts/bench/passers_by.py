@@ -23,6 +23,7 @@ End = Literal["answered", "left", "refused", "broken", "unreachable"]
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: *req_(\w+)", re.IGNORECASE)
+_CODE = re.compile(rb'"code": *"(\w+)"')
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -47,11 +48,18 @@ class Outcome:
 
     Attributes:
         request_id: As the engine knows it; None where nothing came.
+        code: Of the error, if that is the whole answer.
     """
 
     end: End
     status: int
     request_id: str | None
+    code: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The end, and why."""
+        return self.end if self.code is None else f"{self.end} ({self.status} {self.code})"
 
 
 def questions(model: str, number: int, random: Random, leavers: float) -> Iterator[Question]:
@@ -88,16 +96,16 @@ async def ask_all(
     asked: Iterator[Question],
     callers: int,
     progress: Callable[[int], None] = lambda _: None,
-) -> Counter[End]:
+) -> Counter[str]:
     """Ask everything, so many at a time.
 
     Args:
         progress: Told how many have been asked, each time.
 
     Returns:
-        How many ended how.
+        How many ended how; see ``Outcome.told``.
     """
-    ends: Counter[End] = Counter()
+    ends: Counter[str] = Counter()
     begun = 0
 
     async def caller() -> None:
@@ -106,7 +114,7 @@ async def ask_all(
             begun += 1
             progress(begun)
             outcome = await ask(port, headers, question)
-            ends[outcome.end] += 1
+            ends[outcome.told] += 1
             if outcome.end in ("refused", "unreachable"):
                 await asyncio.sleep(AGAIN_S)
 
@@ -170,4 +178,7 @@ def _judged(answer: bytes, *, left: bool) -> Outcome:
     whole = len(body) == int(length[1]) if length else body.endswith(b"0\r\n\r\n")
     if not whole:
         return Outcome("broken", number, known)
-    return Outcome("answered" if number == 200 else "refused", number, known)
+    if number == 200:
+        return Outcome("answered", number, known)
+    code = _CODE.search(body)
+    return Outcome("refused", number, known, code[1].decode() if code else "without a code")

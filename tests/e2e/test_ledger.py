@@ -16,7 +16,7 @@ import yaml
 from scripts.bench.audit import Ledger
 from scripts.bench.faults import REPLICA, Faults, spread
 from scripts.bench.ledger import GATEWAYS, LIMITS, MODEL, REPLICAS, free_after, spec
-from scripts.bench.passers_by import End, ask_all, questions
+from scripts.bench.passers_by import ask_all, questions
 from scripts.bench.processes import GATEWAY
 from tests.support.live import Live
 from tests.support.ports import free_port
@@ -60,7 +60,7 @@ def limited(service: Live) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-async def load(service: Live, headers: dict[str, str], faults: Faults) -> Counter[End]:
+async def load(service: Live, headers: dict[str, str], faults: Faults) -> Counter[str]:
     """Ask, while each fault happens once."""
     plan = spread(REQUESTS, replicas=1, gateways=1, both=1, pause_s=3)
     asked = questions(MODEL, REQUESTS, Random(7), leavers=0.3)

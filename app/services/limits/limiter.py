@@ -120,7 +120,7 @@ class Limiter:
                 raise _away()
             async with part.subject.turn:
                 await self._operate(part.subject, part.reading(self._clock()))
-        return self._standings(plan)
+        return self._standings(plan) + tuple(place for part in plan for place in part.places())
 
     async def close(self) -> None:
         """Give back what this process holds."""

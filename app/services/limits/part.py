@@ -94,7 +94,8 @@ class Part:
         """What to ask the database for where only the standings are wanted."""
         for _, bound, window in self._windows:
             window.limit = bound.limit
-        return self.subject.change({each.field: each.change(0, 0, now) for _, _, each in self._windows}, {}, now)
+        windows = {each.field: each.change(0, 0, now) for _, _, each in self._windows}
+        return self.subject.change(windows, {each.name: each.change(0, 0, now) for _, each in self._slots}, now)
 
     def taken(self, amounts: Amounts, change: Change, used: Sequence[Slots]) -> Taken:
         """What the database let a request have."""
@@ -189,6 +190,11 @@ class Part:
         for _, bound, window in self._windows:
             if window.known:
                 yield standing(bound, window, window.remaining(bound.limit), now)
+
+    def places(self) -> Iterator[Standing]:
+        """How its slots stand, once the database was asked about them."""
+        for bound, slots in self._slots:
+            yield Standing(bound, slots.left(bound.limit.count), 0, 0)
 
     def budget(self, amounts: Amounts) -> Bound | None:
         """The first budget that something is asked of."""

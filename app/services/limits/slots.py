@@ -48,6 +48,10 @@ class Slots:
         """Whether the database said just now that others hold all that are not in use here."""
         return (fresh or now - self._seen_at < REMEMBERED_S) and self._others + self.in_use >= count
 
+    def left(self, count: int) -> int:
+        """How many of so many are not in use, as far as the database said; what others keep for later is."""
+        return max(0, count - self._others - self.in_use)
+
     @property
     def are_scarce(self) -> bool:
         """Whether others may soon miss those that are not in use here."""

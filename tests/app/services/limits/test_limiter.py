@@ -83,10 +83,10 @@ async def test_a_caller_sees_what_is_left(make: Make):
 
 async def test_standings_take_nothing(make: Make):
     limiter, bounds = make(), (bound(10), bound(4, "concurrent_requests", None))
-    assert [each.remaining for each in await limiter.standings(bounds)] == [10]
+    assert [each.remaining for each in await limiter.standings(bounds)] == [10, 4]
     await limiter.reserve(bounds, {"requests": 3})
     for _ in range(3):
-        assert [each.remaining for each in await limiter.standings(bounds)] == [7]
+        assert [each.remaining for each in await limiter.standings(bounds)] == [7, 4]
 
 
 async def test_a_denial_says_which_limit_and_when(make: Make):
@@ -306,6 +306,19 @@ async def test_slots_are_never_more_than_the_limit(make: Make):
     assert most == 4
     assert told <= {"1"}
     assert sum(served) > 4
+
+
+async def test_slots_that_others_hold_are_seen(make: Make):
+    slots = (bound(4, "concurrent_requests", None),)
+    busy, looks = make(), make()
+    held = [await busy.reserve(slots, {"concurrent_requests": 1}) for _ in range(3)]
+    assert [each.remaining for each in await looks.standings(slots)] == [1]
+    assert [each.remaining for each in await busy.standings(slots)] == [1]
+    for each in held:
+        each.settle({})
+    async with asyncio.timeout(PATIENCE_S):
+        while (await looks.standings(slots))[0].remaining < 4:
+            await asyncio.sleep(0.05)
 
 
 async def test_slots_of_a_process_that_is_gone_come_free(make: Make):
