@@ -125,20 +125,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     )
     stores = Stores.of(database, usage_retention_days=settings.usage_retention_days)
     identity = _Identity.of(settings, stores)
-    policies = Policies(limits or LimitTable(), stores.limit_tables, identity.audit)
-    limiter = Limiter(
-        stores.limits,
-        gateways=settings.gateway_replicas,
-        timeout_s=settings.limits_timeout_s,
-        grace_s=settings.limits_grace_s,
-        on_mode=on_limits_mode,
-    )
-    ledger = UsageLedger(
-        stores.usage_events,
-        settings.state_dir / USAGE_FOLDER,
-        spool_mb=settings.usage_spool_mb,
-        grace_s=settings.usage_grace_s,
-    )
+    counting = _Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -154,14 +141,47 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         keys=identity.keys,
         organization=identity.organization,
         audit=identity.audit,
-        policies=policies,
-        admission=Admission(policies, limiter, ledger),
-        limiter=limiter,
-        ledger=ledger,
+        policies=counting.policies,
+        admission=Admission(counting.policies, counting.limiter, counting.ledger),
+        limiter=counting.limiter,
+        ledger=counting.ledger,
         rollup=UsageRollup(stores),
         usage_reports=UsageReports(stores),
         request_extras=frozenset(settings.request_extras),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counting:
+    """The services that bound what is used, and write it down."""
+
+    policies: Policies
+    limiter: Limiter
+    ledger: UsageLedger
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        stores: Stores,
+        audit: Audit,
+        limits: LimitTable,
+        on_mode: Callable[[Mode], None] | None,
+    ) -> _Counting:
+        limiter = Limiter(
+            stores.limits,
+            gateways=settings.gateway_replicas,
+            timeout_s=settings.limits_timeout_s,
+            grace_s=settings.limits_grace_s,
+            on_mode=on_mode,
+        )
+        ledger = UsageLedger(
+            stores.usage_events,
+            settings.state_dir / USAGE_FOLDER,
+            spool_mb=settings.usage_spool_mb,
+            grace_s=settings.usage_grace_s,
+        )
+        return cls(Policies(limits, stores.limit_tables, audit), limiter, ledger)
 
 
 @dataclass(frozen=True, slots=True)

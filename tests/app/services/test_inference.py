@@ -6,12 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
+from app.domain.limit_table import LimitTable
 from app.domain.model_state import ModelState
 from app.domain.user import ADMIN_ID
 from app.errors import InvalidRequest
 from app.services.catalog import CatalogEntry
 from app.services.inference import check_output_cap
 from tests.support.gateway import CHAT, EMBEDDER, Gateway, GatewayFactory, scripted
+from tests.support.people import bearer, signed_in
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
 HELLO: dict[str, Any] = {"model": CHAT, "messages": [{"role": "user", "content": "Hello"}]}
@@ -160,3 +162,12 @@ async def test_a_model_in_any_state_that_passes_is_asked(new_gateway: GatewayFac
     async with new_gateway([CatalogEntry(scripted(), ModelState(status))]) as gateway:
         response, _ = await sent(gateway, "/v1/chat/completions", HELLO)
         assert response.status_code == 200
+
+
+async def test_a_plan_decides_about_its_users_place_in_a_queue(new_gateway: GatewayFactory):
+    limits = LimitTable.model_validate({"plans": {"pro": {"weight": 4, "priority": 2}}})
+    async with new_gateway(limits=limits) as gateway:
+        user, pair = await signed_in(gateway, plan="pro")
+        await gateway.anonymous.post("/v1/chat/completions", json=HELLO, headers=bearer(pair.access_token))
+        share = gateway.backend.requests[-1].share
+    assert (share.tenant, share.weight, share.priority) == (user.id, 4, 2)
