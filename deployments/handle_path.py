@@ -38,8 +38,11 @@ class HandlePath:
         account = _Account(meter)
         try:
             return await self._attempt(spec, request, deadline, accepted, account)
-        except BaseException:
+        except Died:
             account.lost()
+            raise
+        except BaseException:
+            account.left()
             raise
 
     def keep(self, apps: Container[str]) -> None:
@@ -104,10 +107,16 @@ class _Account:
             self._meter.ended(usage, forget_nothing)
 
     def lost(self) -> None:
-        """The replica says no more: either it is dead, or it reports what the request took itself."""
+        """The replica is dead."""
         if self._open:
             self._open = False
             self._meter.lost(0)
+
+    def left(self) -> None:
+        """The replica is told to stop, and reports what the request took itself."""
+        if self._open:
+            self._open = False
+            self._meter.left()
 
 
 class _HandleResponse:
@@ -144,7 +153,7 @@ class _HandleResponse:
         if not self._over:
             self._over = True
             self._messages.cancel()
-            self._account.lost()
+            self._account.left()
 
 
 def _cancel(messages: Any) -> None:

@@ -142,6 +142,9 @@ class _Served:
     def lost(self, tokens: int) -> None:
         self._meter.lost(tokens)
 
+    def left(self) -> None:
+        self._meter.left()
+
 
 class _LinkResponse:
     """An answer that comes over a link, and the place it holds until it is over."""

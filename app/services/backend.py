@@ -62,7 +62,7 @@ class Meter(Protocol):
     """Hears what a request takes: once for every replica that had it, whatever becomes of answer and caller."""
 
     def began(self) -> None:
-        """A replica has the request: ``ended`` or ``lost`` will be called once for it."""
+        """A replica has the request: ``ended``, ``lost`` or ``left`` will be called once for it."""
         ...
 
     def ended(self, usage: Usage, written: Callable[[], None]) -> None:
@@ -83,6 +83,10 @@ class Meter(Protocol):
         """
         ...
 
+    def left(self) -> None:
+        """In place of ``ended``: nobody waits for the replica any more, which gets on record by itself what it took."""
+        ...
+
 
 class NoMeter:
     """Counts nothing."""
@@ -95,6 +99,9 @@ class NoMeter:
         written()
 
     def lost(self, tokens: int) -> None:
+        """Nothing to do."""
+
+    def left(self) -> None:
         """Nothing to do."""
 
 

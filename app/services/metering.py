@@ -57,6 +57,7 @@ class MeteredRequest:
         self._replicas = 0
         self._working = 0
         self._died = False
+        self._reported = False
         self._seen = 0
         self._usage = NOTHING
         self._written: list[Callable[[], None]] = []
@@ -80,6 +81,11 @@ class MeteredRequest:
         """See ``Meter``."""
         self._died = True
         self._seen += tokens
+        self._rested()
+
+    def left(self) -> None:
+        """See ``Meter``."""
+        self._died = self._reported = True
         self._rested()
 
     def answered(self, http_status: int) -> None:
@@ -119,7 +125,10 @@ class MeteredRequest:
             duration_ms=self._duration_ms,
         )
         # A second event of the same request is none: a replica that speaks after LATE_S changes nothing.
-        self._ledger.write(event)
+        if self._reported:
+            asyncio.get_running_loop().call_later(LATE_S, self._ledger.write, event)
+        else:
+            self._ledger.write(event)
         for written in self._written:
             written()
         self._written.clear()

@@ -56,8 +56,9 @@ LIMITS = {"user": [{"concurrent_requests": SLOTS}], "api_key": [], "guest": [], 
 class LedgerServer(SharedServer):
     """Manta with several gateways, and somebody whose requests under way are counted."""
 
-    def __init__(self, counted: ModelSpec, folder: Path, log: Path) -> None:
+    def __init__(self, counted: ModelSpec, folder: Path, log: Path, data_path: str) -> None:
         super().__init__([counted], folder, log)
+        self.data_path = data_path
 
     @property
     def state_dir(self) -> Path:
@@ -105,7 +106,7 @@ def _run(chosen: argparse.Namespace) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     with Session(chosen.start_timeout) as session:
         books = session.folder / "books"
-        server = LedgerServer(spec(books), session.folder / "manta", path.with_suffix(".log"))
+        server = LedgerServer(spec(books), session.folder / "manta", path.with_suffix(".log"), chosen.data_path)
         session.start(server)
         run, found = _checked(session, server, Ledger(server.state_dir, books), chosen)
     text = _markdown(chosen, about, run, found)
@@ -241,6 +242,7 @@ def _options() -> argparse.Namespace:
     add("--replica-kills", type=int, default=8)
     add("--gateway-kills", type=int, default=4)
     add("--double-kills", type=int, default=2, help="a replica and a gateway in the same moment")
+    add("--data-path", choices=("link", "handle"), default="link", help="what carries bytes to replicas")
     add("--pause", type=float, default=10.0, help="seconds that the database stands still")
     add("--seed", type=int, default=1, help="of all that is random here")
     add("--start-timeout", type=float, default=300.0, help="seconds it may take to start")

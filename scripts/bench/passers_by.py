@@ -18,8 +18,9 @@ LONGEST = 96
 LEFT_EARLY_S = 0.15
 LEFT_LATE_S = 1.2
 
-End = Literal["answered", "left", "refused", "broken", "unreachable"]
-"""``broken``: it began and did not come to its end. ``unreachable``: nobody took the connection, or answered on it."""
+End = Literal["answered", "left", "refused", "broken", "silent", "unreachable"]
+"""``broken``: it began and did not come to its end. ``silent``: the connection ended without a word. ``unreachable``:
+nobody took it."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: *req_(\w+)", re.IGNORECASE)
@@ -115,7 +116,7 @@ async def ask_all(
             progress(begun)
             outcome = await ask(port, headers, question)
             ends[outcome.told] += 1
-            if outcome.end in ("refused", "unreachable"):
+            if outcome.end in ("refused", "silent", "unreachable"):
                 await asyncio.sleep(AGAIN_S)
 
     await asyncio.gather(*[caller() for _ in range(callers)])
@@ -173,7 +174,7 @@ def _judged(answer: bytes, *, left: bool) -> Outcome:
     if left:
         return Outcome("left", number, known)
     if not number:
-        return Outcome("unreachable", 0, None)
+        return Outcome("silent", 0, None)
     length = _LENGTH.search(head)
     whole = len(body) == int(length[1]) if length else body.endswith(b"0\r\n\r\n")
     if not whole:

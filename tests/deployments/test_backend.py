@@ -421,6 +421,7 @@ async def test_by_handle_who_leaves_hears_no_more():
     await response.aclose()
     await response.aclose()
     assert await meter.all_heard() == [None]
+    assert meter.times_left == 1, "the replica gets on record what it took"
 
 
 @pytest.mark.parametrize("end", [[TOOK, ValueError("x")], [EngineDead("x")], []], ids=["failed", "dead", "silent"])
@@ -431,6 +432,7 @@ async def test_by_handle_a_stream_that_breaks_is_heard_of_once(end: list[Any]):
         assert [chunk async for chunk in response] == [b"first"]
     await response.aclose()
     assert await meter.all_heard() == [TOOK if TOOK in end else None]
+    assert meter.times_left == 0
 
 
 async def test_a_request_that_no_replica_got_never_began():

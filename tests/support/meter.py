@@ -15,13 +15,14 @@ class Recorder:
 
     Attributes:
         writes: Whether what it hears is on record at once.
-        heard: What each replica's work came to; None where it was lost.
+        heard: What each replica's work came to; None where it was lost, or left to say so by itself.
         seen: Tokens of those that were lost.
         kept: What to call as soon as that is on record.
     """
 
     writes: bool = True
     begun: int = 0
+    times_left: int = 0
     heard: list[Usage | None] = field(default_factory=list[Usage | None])
     seen: list[int] = field(default_factory=list[int])
     kept: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
@@ -32,6 +33,10 @@ class Recorder:
     def lost(self, tokens: int) -> None:
         self.heard.append(None)
         self.seen.append(tokens)
+
+    def left(self) -> None:
+        self.heard.append(None)
+        self.times_left += 1
 
     def ended(self, usage: Usage, written: Callable[[], None]) -> None:
         self.heard.append(usage)

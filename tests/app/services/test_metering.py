@@ -112,6 +112,22 @@ async def test_a_request_that_no_replica_had_leaves_no_event(
     assert (await stores.usage_events.recent("user_a", PageRequest())).items == []
 
 
+async def test_a_replica_that_says_by_itself_is_not_forestalled(
+    request_: MeteredRequest, ledger: UsageLedger, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is known here counts only if nothing comes from there."""
+    monkeypatch.setattr(metering, "LATE_S", 0.05)
+    request_.began()
+    request_.answered(200)
+    request_.events = 4
+    request_.left()
+    request_.over("client_left", 200)
+    assert ledger.pending == 0
+    while not ledger.pending:
+        await asyncio.sleep(0.005)
+    assert await told(ledger, stores) == ("client_left", Usage(EXPECTED.input_tokens, 3))
+
+
 async def test_a_replica_that_never_says_is_not_waited_for(
     request_: MeteredRequest, ledger: UsageLedger, stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

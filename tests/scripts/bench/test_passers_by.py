@@ -37,7 +37,7 @@ async def serve(answer: bytes, *, hang: bool = False) -> asyncio.Server:
         (HEAD % 200 + b"content-length: 6\r\n\r\nhello", "broken"),
         (HEAD % 503 + b"content-length: 0\r\n\r\n", "refused (503 without a code)"),
         (HEAD % 503 + b'content-length: 18\r\n\r\n{"code": "a_code"}', "refused (503 a_code)"),
-        (b"", "unreachable"),
+        (b"", "silent"),
     ],
 )
 async def test_how_a_request_ended_is_told_by_its_answer(answer: bytes, end: str):
