@@ -2,10 +2,11 @@
 
 Several processes, as so many gateways, share one limit that all their requests count in. Three ways take turns: ours;
 one operation for each request (our own update, without leases and without remembering denials); and the package
-`limits` with its sliding window on MongoDB, if it is installed. Each is measured under a limit that is far above what
-is asked for (all are let in) and under one that is far below (most are refused). Requests come at a steady rate;
-the database is a process of its own, whose time is not counted; the driver's is, and that of pacing is measured without
-a limiter and taken off. Writes the table to .manta/bench/limits.md; ends with 1 if ours misses a target.
+`limits` on MongoDB, with its sliding and its moving window, if it is installed and they run on the database at hand.
+Each is measured under a limit that is far above what is asked for (all are let in) and under one that is far below
+(most are refused). Requests come at a steady rate, ten at a time; the database is a process of its own, whose time is
+not counted; the driver's is, and that of pacing is measured without a limiter, before and after, and taken off. Writes
+the table to .manta/bench/limits.md; ends with 1 if ours misses a target.
 """
 
 from __future__ import annotations
@@ -25,17 +26,16 @@ from pathlib import Path
 from app.settings import ROOT
 from scripts.bench import tables
 from scripts.bench.database import database
-from scripts.bench.limits_caller import Call, Calls, run
+from scripts.bench.limits_caller import ONE_EACH, OURS, PACKAGE, Call, Calls, run
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
+from scripts.bench.servers import BenchError
 from scripts.bench.session import interruptible
 from scripts.bench.stats import Spread
 from scripts.bench.summary import US
 
 OPERATIONS = 0.1
 TARGET_US = 30.0
-OURS, ONE_EACH, PACKAGE = "ours", "one operation a request", "limits"
-ARMS = (OURS, ONE_EACH, PACKAGE)
 MISSING = (
     "The package `limits` is not installed, so its rows are left out. To have them: "
     "`.venv/bin/python -m pip install limits==5.8.0`."
@@ -74,10 +74,11 @@ def _run(chosen: argparse.Namespace) -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-bench-")))
         uri = chosen.mongodb or stack.enter_context(database(folder))
-        found = measure(uri, chosen)
+        able, notes = arms(uri)
+        found = measure(uri, chosen, able)
     path: Path = chosen.output.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = markdown(found, chosen, about)
+    text = markdown(found, chosen, about, notes)
     path.write_text(text + "\n", encoding="utf-8")
     record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}
     path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -88,12 +89,22 @@ def _run(chosen: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-def arms() -> list[str]:
-    """The ways that can be measured here."""
-    return [arm for arm in ARMS if arm != PACKAGE or find_spec("limits") is not None]
+def arms(uri: str) -> tuple[list[str], list[str]]:
+    """The ways that can be measured here, and why others cannot."""
+    if find_spec("limits") is None:
+        return [OURS, ONE_EACH], [MISSING]
+    able, notes = [OURS, ONE_EACH], []
+    for arm in PACKAGE:
+        try:
+            run(Call(arm, uri, f"{arm}/trial", 10, 1, 5, 1), 1)
+        except BenchError as error:
+            notes.append(f"Left out, as it does not run on this database: {error}.")
+        else:
+            able.append(arm)
+    return able, notes
 
 
-def measure(uri: str, chosen: argparse.Namespace) -> list[Found]:
+def measure(uri: str, chosen: argparse.Namespace, able: Sequence[str]) -> list[Found]:
     """All rounds."""
     found: list[Found] = []
     asked = chosen.rate * chosen.seconds * chosen.processes
@@ -101,13 +112,13 @@ def measure(uri: str, chosen: argparse.Namespace) -> list[Found]:
     for number in range(chosen.rounds):
         for load, limit in loads.items():
             # In turn, then the other way round: what drifts with time meets all alike.
-            ways = arms() if number % 2 == 0 else arms()[::-1]
-            for arm in ways:
+            for arm in able if number % 2 == 0 else able[::-1]:
                 subject = f"{arm}/{load}/{number}"
                 call = Call(arm, uri, subject, limit, chosen.processes, chosen.rate, chosen.seconds)
                 said = run(call, chosen.processes)
                 found.append(_found(arm, load, limit, said))
-                print(f"round {number + 1}  {found[-1]}", flush=True)
+                told = f"{found[-1].operations:.3f} operations, {found[-1].us:.1f} us, {found[-1].over} over"
+                print(f"round {number + 1}  {load:17} {arm:24} {told}", flush=True)
     return found
 
 
@@ -142,7 +153,7 @@ def misses(found: Sequence[Found]) -> list[str]:
     return missed
 
 
-def markdown(found: Sequence[Found], chosen: argparse.Namespace, about: Mapping[str, str]) -> str:
+def markdown(found: Sequence[Found], chosen: argparse.Namespace, about: Mapping[str, str], notes: Sequence[str]) -> str:
     """For people."""
     setting = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -169,7 +180,7 @@ def markdown(found: Sequence[Found], chosen: argparse.Namespace, about: Mapping[
         tables.pairs({**setting, **about, **versions()}),
         "Medians of rounds (in brackets, the lowest and the highest). Processor time is that of the processes that "
         "decide, the driver's threads included, less that of pacing alone; p99 is of the slowest process.",
-        *([] if PACKAGE in arms() else [MISSING]),
+        *notes,
         tables.table(head, lines),
     ]
     return "\n\n".join(parts)

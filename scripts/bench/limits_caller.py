@@ -7,11 +7,12 @@ import gc
 import json
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
 from app.domain.limits import Bound, Limit
 from app.errors import RateLimited
@@ -26,6 +27,16 @@ from scripts.bench.stats import percentile
 
 DATABASE = "limits_bench"
 TIMEOUT_S = 30.0
+TOGETHER = 10
+"""Requests that come at the same moment."""
+
+OURS = "ours"
+ONE_EACH = "one operation a request"
+PACKAGE = {
+    "limits, sliding window": "SlidingWindowCounterRateLimiter",
+    "limits, moving window": "MovingWindowRateLimiter",
+}
+"""What the package calls its ways."""
 
 Decide = Callable[[], Awaitable[bool]]
 """Whether one more request is let in."""
@@ -77,24 +88,38 @@ def run(call: Call, processes: int) -> list[Calls]:
     """
     with ExitStack() as stack:
         started: list[subprocess.Popen[str]] = []
+        errors: list[IO[str]] = []
         for _ in range(processes):
             command = [sys.executable, "-m", "scripts.bench.limits_caller", json.dumps(asdict(call))]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-            stack.callback(process.communicate)
+            said = stack.enter_context(tempfile.TemporaryFile("w+"))
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, cwd=ROOT
+            )
+            stack.enter_context(process)
             stack.callback(process.kill)
+            errors.append(said)
             started.append(process)
-        for process in started:
-            # Once it has started, and measured what pacing costs.
-            if process.stdout is None or not process.stdout.readline():
-                raise BenchError(f"a process of {call.arm} did not start")
-        for process in started:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        said = [process.communicate(timeout=call.seconds * 10 + 60)[0] for process in started]
-        if any(process.returncode for process in started):
-            raise BenchError(f"a process of {call.arm} failed")
-        return [Calls(**json.loads(each)) for each in said]
+        # Each says so once it has started, and has measured what pacing costs.
+        ready = [process.stdout is not None and process.stdout.readline() for process in started]
+        if all(ready):
+            answers = _let_go(started, call.seconds * 10 + 60)
+            if not any(process.returncode for process in started):
+                return [Calls(**json.loads(each)) for each in answers]
+        for said in errors:
+            said.seek(0)
+        raise BenchError(f"{call.arm}: {next(filter(None, map(_last_line, errors)), 'no answer')}")
+
+
+def _let_go(started: Sequence[subprocess.Popen[str]], timeout_s: float) -> list[str]:
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return [process.communicate(timeout=timeout_s)[0] for process in started]
+
+
+def _last_line(said: IO[str]) -> str:
+    return (said.read().strip().splitlines() or [""])[-1].strip("| +-")[:200]
 
 
 async def _main(call: Call) -> Calls:
@@ -105,14 +130,17 @@ async def _main(call: Call) -> Calls:
     # Everything is imported and connected before it is measured.
     gc.collect()
     gc.freeze()
-    pacing_s, *_ = await _paced(call, _always)
+    before_s, *_ = await _paced(call, _always)
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     before = calls.of(DATABASE).total()
     cpu_s, waits, admitted = await _paced(call, decide)
     operations = calls.of(DATABASE).total() - before
+    # What surrounds it changes with time, too.
+    after_s, *_ = await _paced(call, _always)
     await close()
     database.close()
+    pacing_s = (before_s + after_s) / 2
     return Calls(len(waits), admitted, operations, cpu_s, pacing_s, percentile(waits, 0.99) * 1000)
 
 
@@ -129,14 +157,13 @@ async def _paced(call: Call, decide: Decide) -> tuple[float, list[float], int]:
         waits.append(time.perf_counter() - asked)
 
     began, used = time.monotonic(), time.process_time()
-    tasks: set[asyncio.Task[None]] = set()
-    for number in range(call.rate * call.seconds):
-        await asyncio.sleep(max(0.0, began + number / call.rate - time.monotonic()))
-        task = asyncio.create_task(one())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    while tasks:
-        await asyncio.wait(tasks)
+    # One that fails ends them all.
+    async with asyncio.TaskGroup() as group:
+        for number in range(call.rate * call.seconds):
+            # A few at a time: to wake up for each costs more than what is measured.
+            if number % TOGETHER == 0:
+                await asyncio.sleep(max(0.0, began + number / call.rate - time.monotonic()))
+            group.create_task(one())
     return time.process_time() - used, waits, admitted
 
 
@@ -145,11 +172,13 @@ async def _always() -> bool:
 
 
 def _decider(call: Call, database: Database) -> tuple[Decide, Callable[[], Awaitable[None]]]:
-    if call.arm == "ours":
+    if call.arm == OURS:
         return _ours(call, database)
-    if call.arm == "limits":
+    if call.arm in PACKAGE:
         return _package(call)
-    return _one_each(call, database)
+    if call.arm == ONE_EACH:
+        return _one_each(call, database)
+    raise BenchError(f"no such way: {call.arm}")
 
 
 def _ours(call: Call, database: Database) -> tuple[Decide, Callable[[], Awaitable[None]]]:
@@ -182,7 +211,8 @@ def _package(call: Call) -> tuple[Decide, Callable[[], Awaitable[None]]]:
     from limits.aio import storage, strategies  # noqa: PLC0415
 
     options: dict[str, Any] = {"database_name": DATABASE}
-    limiter = strategies.SlidingWindowCounterRateLimiter(storage.MongoDBStorage(f"async+{call.uri}", **options))
+    store = storage.MongoDBStorage(f"async+{call.uri}", **options)
+    limiter = getattr(strategies, PACKAGE[call.arm])(store)
     item = limits.RateLimitItemPerHour(call.limit)
 
     async def decide() -> bool:
