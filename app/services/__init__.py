@@ -126,19 +126,8 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     stores = Stores.of(database, usage_retention_days=settings.usage_retention_days)
     identity = _Identity.of(settings, stores)
     policies = Policies(limits or LimitTable(), stores.limit_tables, identity.audit)
-    limiter = Limiter(
-        stores.limits,
-        gateways=settings.gateway_replicas,
-        timeout_s=settings.limits_timeout_s,
-        grace_s=settings.limits_grace_s,
-        on_mode=on_limits_mode,
-    )
-    ledger = UsageLedger(
-        stores.usage_events,
-        settings.state_dir / USAGE_FOLDER,
-        spool_mb=settings.usage_spool_mb,
-        grace_s=settings.usage_grace_s,
-    )
+    limiter = _limiter(settings, stores, on_limits_mode)
+    ledger = _ledger(settings, stores)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -161,6 +150,25 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         rollup=UsageRollup(stores),
         usage_reports=UsageReports(stores),
         request_extras=frozenset(settings.request_extras),
+    )
+
+
+def _limiter(settings: Settings, stores: Stores, on_mode: Callable[[Mode], None] | None) -> Limiter:
+    return Limiter(
+        stores.limits,
+        gateways=settings.gateway_replicas,
+        timeout_s=settings.limits_timeout_s,
+        grace_s=settings.limits_grace_s,
+        on_mode=on_mode,
+    )
+
+
+def _ledger(settings: Settings, stores: Stores) -> UsageLedger:
+    return UsageLedger(
+        stores.usage_events,
+        settings.state_dir / USAGE_FOLDER,
+        spool_mb=settings.usage_spool_mb,
+        grace_s=settings.usage_grace_s,
     )
 
 
