@@ -226,7 +226,7 @@ class ServiceUnavailable(ApiError):
     default_code = "overloaded"
 
     def __init__(self, message: str, *, retry_after_s: float = 1.0, code: str | None = None) -> None:
-        super().__init__(message, code=code, headers={"Retry-After": str(max(1, round(retry_after_s)))})
+        super().__init__(message, code=code, headers={"Retry-After": str(max(1, math.ceil(retry_after_s)))})
 
 
 class ModelStarting(ServiceUnavailable):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -19,9 +18,6 @@ MAX_KNOWN = 10_000
 
 REQUEST_ONLY = frozenset(("requests", "inference_requests"))
 """What is known of a request before it is read."""
-
-IPV6_SITE = 64
-"""Bits of an IPv6 address that tell one site from another; the rest are its own to choose."""
 
 NO_PLAN = Plan()
 
@@ -78,7 +74,7 @@ class Policy:
 
     def _all(self, caller: Principal, spec: ModelSpec | None) -> Iterator[Bound]:
         """Those of one document next to each other; the narrowest first."""
-        subject = _subject_of(caller)
+        subject = caller.tenant if caller.kind == "anonymous" else f"user:{caller.tenant}"
         yield from _bounds(subject, "all", "your", self._rows_of_person(caller), spec)
         if caller.key_id is not None:
             yield from _bounds(subject, caller.key_id, "this API key's", self._rows_of_key(caller), spec)
@@ -119,25 +115,14 @@ class Policy:
         return _replaced(usual, own) if caller.key_limits_by_admin else _narrowed(usual, own)
 
 
-def _subject_of(caller: Principal) -> str:
-    if caller.kind != "anonymous":
-        return f"user:{caller.subject}"
-    address = caller.subject.removeprefix("ip:")
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return caller.subject
-    if parsed.version == 4:
-        return caller.subject
-    return f"ip:{ipaddress.ip_network((int(parsed), IPV6_SITE), strict=False)}"
-
-
 def _bounds(subject: str, scope: str, holder: str, rows: Iterable[LimitRow], spec: ModelSpec | None) -> Iterator[Bound]:
     for row in rows:
         if row.model is None:
             yield Bound(subject, _name(scope, row), row.limit, holder)
         elif spec is not None and row.model in (EACH, spec.id, *spec.aliases):
-            yield Bound(subject, f"{_name(scope, row)}:{_escaped(spec.id)}", row.limit, holder)
+            # A count of its own for each row: one of every model, and one of this, may both be for a request.
+            counted = f"{EACH}:{_escaped(spec.id)}" if row.model == EACH else _escaped(row.model)
+            yield Bound(subject, f"{_name(scope, row)}:{counted}", row.limit, holder)
 
 
 def _name(scope: str, row: LimitRow) -> str:

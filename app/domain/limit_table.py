@@ -12,10 +12,12 @@ from typing import Annotated, Any, Final, Self, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from app.domain.limits import Limit, Per, What
+from app.domain.model_spec import MODEL_ID
 from app.domain.usage import NANO
 
 MOST = 10**12
 MOST_SPEND = 10**9
+SMALLEST = Decimal(1) / NANO
 MAX_ROWS = 32
 MAX_PLANS = 64
 MAX_MODELS = 1000
@@ -25,6 +27,8 @@ EACH: Final = "each"
 COUNTED: tuple[What, ...] = get_args(What)
 Count = Annotated[StrictInt, Field(ge=1, le=MOST)]
 Spend = Annotated[Decimal, Field(gt=0, le=MOST_SPEND, decimal_places=9, allow_inf_nan=False)]
+ModelName = Annotated[str, Field(pattern=MODEL_ID, max_length=128)]
+"""An id or alias, of a model that need not be there; it is the name of a field in the database."""
 
 
 class _Section(BaseModel):
@@ -43,9 +47,7 @@ class LimitRow(_Section):
     concurrent_requests: Count | None = Field(default=None, description="To models, under way at the same time.")
     per: Per | None = Field(default=None, description="Any stretch of that length; a month is the calendar's, in UTC.")
     burst: Count | None = Field(default=None, description="So many at once; more come in evenly over the time.")
-    model: str | None = Field(
-        default=None, min_length=1, max_length=256, description="Requests to this model alone; `each`: to every one."
-    )
+    model: ModelName | None = Field(default=None, description="Requests to this model alone; `each`: to every one.")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -110,8 +112,8 @@ class LimitTable(_Section):
     api_key: Rows = Field(default=(), description="Every API key, besides its user's.")
     project: Rows = Field(default=(), description="All keys of a project together.")
     organization: Rows = Field(default=(), description="All callers together.")
-    models: Annotated[dict[str, Rows], Field(max_length=MAX_MODELS)] = Field(
-        default_factory=dict[str, Rows], description="All callers of a model together, by id."
+    models: Annotated[dict[ModelName, Rows], Field(max_length=MAX_MODELS)] = Field(
+        default_factory=dict[ModelName, Rows], description="All callers of a model together, by id."
     )
     plans: Annotated[
         dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Plan], Field(max_length=MAX_PLANS)
@@ -169,6 +171,11 @@ def own_rows(limits: Mapping[str, int | float] | tuple[tuple[str, int | float], 
     for name, amount in dict(limits).items():
         if name in OWN:
             what, per = OWN[name]
-            value = Decimal(str(amount)) if what == "spend" else int(amount)
+            value = _spend(amount) if what == "spend" else int(amount)
             rows.append(LimitRow.model_validate({what: value, "per": per}))
     return tuple(rows)
+
+
+def _spend(amount: float) -> Decimal:
+    """In whole billionths, at least one: what a sum of binary fractions is off by is no reason to let nobody in."""
+    return max(SMALLEST, Decimal(str(amount)).quantize(SMALLEST))

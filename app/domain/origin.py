@@ -33,7 +33,7 @@ def client_address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str
         forwarded: ``X-Forwarded-For``, empty if there is none.
         trusted: Whose word on that header counts.
     """
-    address = peer
+    address = _address(peer) or peer
     for hop in reversed([peer_ for peer_ in forwarded.split(",") if peer_.strip()]):
         if not _within(address, trusted):
             return address
@@ -56,9 +56,12 @@ def is_loopback(host: str) -> bool:
 
 def _address(text: str) -> str | None:
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    # A socket for both versions names callers of the older one so: they are no site of IPv6.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def _within(address: str, networks: Iterable[Network]) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Literal
 
 from app.domain.limits import OwnLimits
+
+IPV6_SITE = 64
+"""Bits of an IPv6 address that tell one site from another; the rest are its own to choose."""
 
 Scope = Literal["read", "write", "admin"]
 """``read``: own resources and models. ``write``: inference and changes. ``admin``: what is everybody's, for admins."""
@@ -60,3 +64,16 @@ class Principal:
     def is_admin(self) -> bool:
         """Whether this credential may touch what is everybody's: an admin's, and made for it."""
         return self.role == "admin" and "admin" in self.scopes
+
+    @property
+    def tenant(self) -> str:
+        """The subject as limits and turns count it: all the addresses of a site as one."""
+        if self.kind != "anonymous":
+            return self.subject
+        try:
+            address = ipaddress.ip_address(self.subject.removeprefix("ip:"))
+        except ValueError:
+            return self.subject
+        if isinstance(address, ipaddress.IPv4Address):
+            return self.subject
+        return f"ip:{ipaddress.ip_network((int(address), IPV6_SITE), strict=False)}"

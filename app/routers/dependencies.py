@@ -107,9 +107,13 @@ def requires(
         else:
             caller = await services.authenticator.principal(credential, fresh=requirement.fresh)
         request.state.subject = caller.subject
-        if scope not in caller.scopes or not _is_let_in(caller, who):
+        may = scope in caller.scopes and _is_let_in(caller, who)
+        if may or caller.kind != "anonymous":
+            # Also a request that is refused is one, and may be written down: who asks for it again and again is held to
+            # their limits. Those whom nobody knows cost nothing, and are told to say who they are.
+            await services.admission.admit(caller, request.scope["state"], inference=inference)
+        if not may:
             _refuse(request, caller, requirement)
-        await services.admission.admit(caller, request.scope["state"], inference=inference)
         return caller
 
     REQUIREMENTS[principal] = requirement
@@ -182,7 +186,7 @@ def address_of(request: Request) -> str:
     peer = request.client.host if request.client else "unknown"
     # All of them: some proxies add a line of their own below the one that the client made up.
     forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
-    return client_address(peer, forwarded, services_of(request).settings.trusted_proxies) if forwarded else peer
+    return client_address(peer, forwarded, services_of(request).settings.trusted_proxies)
 
 
 def origin_of(request: Request) -> Origin:

@@ -91,7 +91,7 @@ class Admission:
         """What a request's place in a queue goes by."""
         plan = self.policies.current.plan_of(caller)
         return Share(
-            caller.subject, plan.weight, plan.priority, self._estimates.of(spec.id, work.size), work.output_tokens
+            caller.tenant, plan.weight, plan.priority, self._estimates.of(spec.id, work.size), work.output_tokens
         )
 
     async def standings(self, caller: Principal) -> tuple[Standing, ...]:

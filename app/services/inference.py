@@ -31,10 +31,6 @@ COMPLETION_TOKENS = 16
 
 GENERATIVE = frozenset(("/v1/chat/completions", "/v1/completions", "/v1/messages"))
 
-BYTES_A_TOKEN = 4
-LONG = 4096
-"""Tokens that an answer may have where nobody bounds it: what is expected of it is what the caller's last ones had."""
-
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -128,7 +124,8 @@ def output_bound(route: Route, entry: CatalogEntry, payload: Mapping[str, Any]) 
     """The most tokens that all of a request's answers may have together."""
     if route.path not in GENERATIVE:
         return 0
-    asked = next((payload[name] for name in OUTPUT_CAPS if name in payload), None)
+    # Both may be there, and which of them engines go by is theirs to say.
+    asked = max((payload[name] for name in OUTPUT_CAPS if name in payload), default=None)
     each = asked or _default_tokens(route, entry.spec.limits)
     if each is None:
         each = entry.state.max_model_len or UNKNOWN_LENGTH if route.capability == "chat" else COMPLETION_TOKENS

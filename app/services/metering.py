@@ -106,12 +106,17 @@ class MeteredRequest:
         elif not self._working:
             self._write()
         else:
-            self._late = asyncio.get_running_loop().call_later(LATE_S, self._write)
+            self._late = asyncio.get_running_loop().call_later(LATE_S, self._give_up)
 
     def _rested(self) -> None:
         self._working -= 1
         if self._over and not self._working:
             self._write()
+
+    def _give_up(self) -> None:
+        """A replica still does not say what it took: it counts for what was seen of it, as a dead one does."""
+        self._died = True
+        self._write()
 
     def _write(self) -> None:
         if self._late is not None:

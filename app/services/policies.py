@@ -94,6 +94,11 @@ class Policies:
 
     async def _follow(self) -> None:
         while True:
-            with contextlib.suppress(DatabaseUnavailable):
+            try:
                 await self.refresh()
+            except DatabaseUnavailable:
+                pass
+            except Exception:
+                # Whoever follows no more never hears of the limits that come after these.
+                logger.exception("the limits in the database could not be read; those before stay")
             await asyncio.sleep(FOLLOW_S)

@@ -49,7 +49,7 @@ class Subject:
 
     def is_busy(self) -> bool:
         """Whether somebody waits, or uses what a subject of the same document must not claim as well."""
-        return self.turn.locked() or any(slots.held or slots.in_use for slots in self.slots.values())
+        return bool(self.queued) or self.turn.locked() or any(slots.holds for slots in self.slots.values())
 
     def holds(self) -> bool:
         """Whether there is something that has to go back one day."""

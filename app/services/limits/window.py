@@ -111,6 +111,8 @@ class Window:
         """How long until so much more fits, by what the database last said; 0 if it seems to fit now."""
         now_ms = self._now_ms(now)
         fits_at = fits_at_ms(self.per, self._slices, limit.count - self.used + self.held, amount)
+        # What is charged and not in the slices yet has passed, too, when the latest of them has.
+        fits_at = min(fits_at, passes_at_ms(self.per, self.current))
         if limit.burst is not None:
             interval = interval_ms(self.per, limit.count)
             spread_at = self._spread_ms + (amount - limit.burst) * interval

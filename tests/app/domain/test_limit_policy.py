@@ -138,14 +138,14 @@ def test_tokens_and_concurrency_bind_once_the_request_is_known() -> None:
 
 def test_a_limit_of_one_model_binds_requests_to_it_by_whatever_name() -> None:
     more = policy(user=[{"inference_requests": 3, "per": "minute", "model": "nick"}])
-    assert told(more.of_work(USER, MODEL)) == {("user:user_1", "all:inference_requests/minute:org/some%2Emodel", 3)}
+    assert told(more.of_work(USER, MODEL)) == {("user:user_1", "all:inference_requests/minute:nick", 3)}
     assert more.of_work(USER, OTHER) == ()
 
 
 def test_a_limit_of_each_model_counts_every_one_on_its_own() -> None:
     more = policy(user=[{"tokens": 7, "per": "minute", "model": "each"}])
     names = {bound.name for spec in (MODEL, OTHER) for bound in more.of_work(USER, spec)}
-    assert names == {"all:tokens/minute:org/some%2Emodel", "all:tokens/minute:other"}
+    assert names == {"all:tokens/minute:each:org/some%2Emodel", "all:tokens/minute:each:other"}
 
 
 def test_names_of_windows_are_names_that_documents_can_have() -> None:
@@ -169,3 +169,19 @@ def test_bounds_of_one_document_stand_together() -> None:
 def test_the_same_caller_gets_the_very_same_bounds() -> None:
     one = policy()
     assert one.of_request(KEY, inference=True) is one.of_request(replace(KEY), inference=True)
+
+
+def test_a_row_for_every_model_and_one_for_this_are_two_counts() -> None:
+    rows = [
+        {"tokens": count, "per": "minute", "model": model} for count, model in ((9, "each"), (5, MODEL.id), (7, "nick"))
+    ]
+    bounds = policy(user=rows).of_work(USER, MODEL)
+    assert sorted(bound.limit.count for bound in bounds) == [5, 7, 9]
+    assert len({bound.name for bound in bounds}) == 3
+
+
+@pytest.mark.parametrize(("spend", "billionths"), [(0.1 + 0.2, 300_000_000), (1e-10, 1), (25.5, 25_500_000_000)])
+def test_own_budgets_are_whole_billionths(spend: float, billionths: int) -> None:
+    held = replace(USER, user_limits=(("monthly_spend", spend),))
+    (bound,) = (bound for bound in policy().of_work(held, OTHER) if bound.limit.what == "spend")
+    assert bound.limit.count == billionths

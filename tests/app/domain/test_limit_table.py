@@ -63,7 +63,7 @@ def test_spend_is_kept_in_billionths_without_rounding() -> None:
         ({"requests": 5, "per": "minute", "burst": 6}, "at most the limit"),
         ({"tokens": 5, "per": "month", "burst": 5}, "not for months"),
         ({"requests": 5, "per": "minute", "model": "m"}, "name inference_requests"),
-        ({"inference_requests": 5, "per": "minute", "model": ""}, "at least 1 character"),
+        ({"inference_requests": 5, "per": "minute", "model": ""}, "match pattern"),
         ({"reqests": 5, "per": "minute"}, "Extra inputs"),
     ],
 )
@@ -127,3 +127,11 @@ def test_what_one_key_is_held_to_are_rows_like_others() -> None:
         Limit("spend", 2_500_000_000, "month"),
         Limit("concurrent_requests", 3, None),
     ]
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "$set", "x" * 500, "a b"])
+def test_what_could_be_no_models_name_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        LimitTable.model_validate({"models": {name: []}})
+    with pytest.raises(ValidationError):
+        LimitTable.model_validate({"user": [{"tokens": 1, "per": "hour", "model": name}]})

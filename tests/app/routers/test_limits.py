@@ -329,3 +329,35 @@ async def test_the_sdk_says_what_the_limit_was_where_it_may_not_wait(shipped: Ga
         with pytest.raises(openai.RateLimitError, match="this API key's") as raised:
             await ask()
     assert raised.value.code == "rate_limit_exceeded"
+
+
+async def test_who_is_refused_is_held_to_their_limits_too(new_gateway: GatewayFactory) -> None:
+    async with new_gateway(ENTRIES, limits=table(user=[{"requests": 2, "per": "hour"}])) as gateway:
+        headers = await person(gateway)
+        answers = [await gateway.anonymous.get("/v1/admin/limits", headers=headers) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [403, 403, 429]
+
+
+async def test_a_budget_that_no_binary_fraction_can_be_lets_its_user_in(new_gateway: GatewayFactory) -> None:
+    async with new_gateway(ENTRIES) as gateway:
+        user, pair = await signed_in(gateway, "user")
+        given = await gateway.client.patch(f"/v1/admin/users/{user.id}", json={"limits": {"monthly_spend": 0.1 + 0.2}})
+        assert given.status_code == 200
+        assert (await chat(gateway.anonymous, headers=bearer(pair.access_token))).status_code == 200
+
+
+async def test_a_site_of_many_addresses_is_one_tenant(new_gateway: GatewayFactory) -> None:
+    async with new_gateway(ENTRIES) as gateway:
+        for address in ("2001:db8:1:2::1", "2001:db8:1:2::2", "::ffff:198.51.100.9", "198.51.100.9"):
+            await chat(gateway.anonymous, headers={"x-forwarded-for": address})
+        tenants = [request.share.tenant for request in gateway.backend.requests]
+    assert tenants == ["ip:2001:db8:1:2::/64"] * 2 + ["ip:198.51.100.9"] * 2
+
+
+async def test_the_larger_bound_of_an_answer_is_reserved(new_gateway: GatewayFactory) -> None:
+    limits = table(user=[{"output_tokens": 100, "per": "minute"}])
+    async with new_gateway(ENTRIES, limits=limits) as gateway:
+        headers = await person(gateway)
+        answer = await chat(gateway.anonymous, headers=headers, max_tokens=1, max_completion_tokens=101)
+        assert answer.status_code == 429
+        assert answer.headers["x-should-retry"] == "false"

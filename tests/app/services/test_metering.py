@@ -138,3 +138,16 @@ async def test_a_replica_that_never_says_is_not_waited_for(
         await asyncio.sleep(0.005)
     request_.ended(TOOK, forget_nothing)
     assert await told(ledger, stores) == ("client_left", Usage()), "the first event counts"
+
+
+async def test_what_was_seen_of_a_replica_that_never_says_is_counted(
+    request_: MeteredRequest, ledger: UsageLedger, stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metering, "LATE_S", 0.01)
+    request_.began()
+    request_.answered(200)
+    request_.events = 4
+    request_.over("client_left", 200)
+    while not ledger.pending:
+        await asyncio.sleep(0.005)
+    assert await told(ledger, stores) == ("client_left", Usage(EXPECTED.input_tokens, 3))

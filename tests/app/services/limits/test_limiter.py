@@ -386,3 +386,12 @@ async def test_windows_that_are_over_leave_the_document(make: Make, database: Da
                 break
             await asyncio.sleep(0.1)
     assert "requests-1000000:hour" in document["w"]
+
+
+async def test_who_took_more_than_was_reserved_is_told_when_there_is_as_much_again(make: Make) -> None:
+    limiter, of = make(), bound(1000, "tokens", "hour")
+    first = await limiter.reserve((of,), {"tokens": 500})
+    first.settle({"tokens": 900})
+    with pytest.raises(RateLimited) as denied:
+        await limiter.reserve((of,), {"tokens": 950})
+    assert 3600 <= int(denied.value.headers["Retry-After"]) <= 3600 + 180
