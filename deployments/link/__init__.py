@@ -10,4 +10,7 @@ outbox.py    frames gathered into one write          unwritten.py  what calls to
 Every call ends with one frame of the replica's, which says what it took, also after the gateway has cancelled it: the
 gateway keeps the call's number until then. The replica keeps the same until the gateway answers that it is on record.
 What a lost link leaves of either is the replica's to report (``deployments.orphans``).
+
+A replica that is killed says nothing more. So every frame of an answer carries how many tokens are out with it, as far
+as the engine counts along: what has left the replica by its death is what the gateway has it down for.
 """
