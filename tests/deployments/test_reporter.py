@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from app.domain.model_state import StartTimes
+from app.domain.usage import Usage
 from deployments import reporter as module
 from deployments.reporter import Reporter
-from deployments.reports import ActivityReport, LogPlace, PhaseReport
+from deployments.reports import ActivityReport, LogPlace, Orphan, PhaseReport
 from tests.support.gateway import scripted
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -29,6 +30,7 @@ class Manager:
         self.open.set()
         self.error: Exception | None = None
         self.report = SimpleNamespace(remote=self._report)
+        self.orphans = SimpleNamespace(remote=self._report)
 
     async def _report(self, report: PhaseReport | ActivityReport) -> None:
         await self.open.wait()
@@ -126,3 +128,14 @@ async def test_without_a_manager_nothing_is_reported_and_nothing_fails(
 async def test_what_a_replica_has_to_do_is_reported_with_its_place(manager: Manager):
     await Reporter(SPEC, "gateway", PLACE).activity(2.5)
     assert manager.heard == [ActivityReport("m", SPEC.digest, "0a", "0b", 2.5)]
+
+
+async def test_orphans_are_handed_over_and_a_failure_is_the_senders_to_mend(manager: Manager):
+    orphans = [Orphan(b"account", Usage(1, 2), 3)]
+    reporter = Reporter(SPEC, "gateway", PLACE)
+    manager.error = RuntimeError("not now")
+    with pytest.raises(RuntimeError, match="not now"):
+        await reporter.orphans(orphans)
+    manager.error = None
+    await reporter.orphans(orphans)
+    assert manager.heard == [orphans]
