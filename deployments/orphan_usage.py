@@ -41,4 +41,6 @@ def event_of(orphan: Orphan) -> UsageEvent:
         msgspec.MsgspecError: Its account is none.
     """
     draft = UsageDraft.decode(orphan.account)
-    return draft.event(orphan.usage, "client_left", duration_ms=float(orphan.ended_at_ms - draft.started_at_ms))
+    # Two machines' clocks: what ended before it began took no time.
+    duration_ms = float(max(0, orphan.ended_at_ms - draft.started_at_ms))
+    return draft.event(orphan.usage, "client_left", duration_ms=duration_ms)

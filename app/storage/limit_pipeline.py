@@ -12,7 +12,7 @@ of a path into an array, not every server can tell the sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.limits import Per
@@ -80,6 +80,11 @@ class Change:
     windows: tuple[WindowChange, ...] = ()
     slots: tuple[SlotsChange, ...] = ()
     stale: tuple[tuple[str, Per], ...] = ()
+
+    def asking(self) -> Change:
+        """The same without what must not be told twice."""
+        windows = tuple(replace(each, charge=0, returns=()) for each in self.windows)
+        return replace(self, windows=windows)
 
 
 def pipeline(change: Change, *, process: str, share: int, slot_life_ms: int) -> list[Stage]:

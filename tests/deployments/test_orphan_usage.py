@@ -36,3 +36,7 @@ async def test_one_that_cannot_be_read_keeps_no_other_from_the_record(caplog: py
     await OrphanUsage(events.append).take([Orphan(b"\xc1", Usage(), 1), ORPHAN])
     assert events == [event_of(ORPHAN)]
     assert "cannot be read" in caplog.text
+
+
+def test_what_ended_before_it_began_by_another_clock_took_no_time():
+    assert event_of(Orphan(DRAFT.encode(), Usage(), DRAFT.started_at_ms - 5000)).duration_ms == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -361,3 +362,46 @@ async def test_the_larger_bound_of_an_answer_is_reserved(new_gateway: GatewayFac
         answer = await chat(gateway.anonymous, headers=headers, max_tokens=1, max_completion_tokens=101)
         assert answer.status_code == 429
         assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_a_slot_comes_free_however_its_request_ends(new_gateway: GatewayFactory) -> None:
+    limits = table(user=[{"concurrent_requests": 1}, {"tokens": 600, "per": "hour"}])
+    async with new_gateway(ENTRIES, limits=limits) as gateway:
+        headers = await person(gateway)
+
+        async def refused(*_: Any) -> Any:
+            raise ServiceUnavailable("No.")
+
+        async def broken(*_: Any) -> Any:
+            raise RuntimeError("nobody foresaw this")
+
+        async def gave_up(*_: Any) -> Any:
+            raise asyncio.CancelledError
+
+        async def silent(*_: Any) -> Any:
+            await asyncio.Event().wait()
+
+        for sender in (refused, broken, gave_up, silent):
+            for stream in (False, True):
+                with gateway.backend.replaced(sender), contextlib.suppress(httpx.HTTPError):
+                    await gateway.anonymous.post(
+                        "/v1/chat/completions",
+                        json={"model": CHAT, "messages": [{"role": "user", "content": "Hi"}], "stream": stream},
+                        headers=headers,
+                        timeout=0.5,
+                    )
+                # More tokens than are left beside what was reserved above.
+                await free_again(gateway, headers, max_tokens=400)
+
+
+async def free_again(gateway: Gateway, headers: dict[str, str], **more: Any) -> None:
+    """Return when the next one is let in, without having anything of it."""
+
+    async def refused(*_: Any) -> Any:
+        raise ServiceUnavailable("No.")
+
+    async with asyncio.timeout(PATIENCE_S):
+        with gateway.backend.replaced(refused):
+            while (answer := await chat(gateway.anonymous, headers=headers, **more)).status_code == 429:
+                await asyncio.sleep(0.1)
+            assert answer.status_code == 503, answer.text

@@ -174,3 +174,17 @@ async def test_a_server_that_is_gone_is_an_outage_too(own_mongodb: MongoServer):
         await asyncio.to_thread(own_mongodb.start)
         await until(limiter, "exact")
         await limiter.reserve((REQUESTS,), {"requests": 1})
+
+
+async def test_a_process_that_slept_through_the_answer_counts_at_the_database_still(own_mongodb: MongoServer) -> None:
+    modes: list[Mode] = []
+    async with limiter_on(own_mongodb, modes, timeout_s=1.5) as limiter:
+        await limiter.reserve((REQUESTS,), {"requests": 1})
+        asking = asyncio.create_task(limiter.reserve((REQUESTS,), {"requests": 1}))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        time.sleep(3.5)  # noqa: ASYNC251 - as a process does that is stopped for a while
+        standings = (await asking).standings
+        assert modes == []
+        # What it asked for and never heard of may be taken, and is nobody's then.
+        assert {each.remaining for each in standings} <= {38, 37}
