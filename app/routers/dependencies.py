@@ -153,9 +153,6 @@ def _is_let_in(caller: Principal, who: Who) -> bool:
     return who == "anyone" or caller.kind != "anonymous"
 
 
-Reader = Annotated[Principal, Depends(requires("read"))]
-"""Somebody who may look at what is everybody's."""
-
 Inferrer = Annotated[Principal, Depends(requires("write", inference=True))]
 """Somebody who may use models, and uses one."""
 
