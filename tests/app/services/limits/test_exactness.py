@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import time
 
 import pytest
 
-from app.domain.limits import Amounts, Bound, Limit
+from app.domain.limits import Bound, Limit
 from app.errors import RateLimited
 from app.services.limits.limiter import Limiter
 from app.storage.database import Database
@@ -31,11 +32,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4, 8])
-@pytest.mark.parametrize(("bounds", "amounts", "fits"), CASES.values(), ids=CASES)
-async def test_as_much_is_let_in_as_the_limit_says(
-    processes: int, bounds: tuple[Bound, ...], amounts: Amounts, fits: int, mongodb: MongoServer, database_name: str
-):
+@pytest.mark.parametrize(
+    ("processes", "case"),
+    [*itertools.product((1, 2, 4, 8), ("requests", "tokens")), (4, "both"), (4, "of two subjects")],
+)
+async def test_as_much_is_let_in_as_the_limit_says(processes: int, case: str, mongodb: MongoServer, database_name: str):
+    bounds, amounts, fits = CASES[case]
     what = job(mongodb, database_name, bounds, amounts, gateways=processes)
     with hammers([what] * processes) as started:
         results = await asyncio.gather(*(asyncio.to_thread(each.result) for each in started))

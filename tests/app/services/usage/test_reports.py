@@ -20,7 +20,7 @@ GROUPINGS = [by for size in range(5) for by in itertools.combinations(DIMENSIONS
 
 async def test_a_report_is_the_plain_sum_whatever_it_is_grouped_by(stores: Stores):
     # Half of it is in the sums by day, half is not yet.
-    events = random_events(3000, seed=1)
+    events = random_events(1200, seed=1)
     await insert(stores, events[:1500])
     await UsageRollup(stores, batch=400).run_once()
     await insert(stores, events[1500:])
