@@ -24,7 +24,7 @@ TOKENS = Bound("user:1", "tokens", Limit("tokens", 30_000, "day"))
 OF_THE_KEY = Bound("key:1", "requests", Limit("requests", 250, "day"))
 BURST = Bound("user:1", "bursts", Limit("requests", 100_000, "day", burst=120))
 
-CASES = {
+CASES: dict[str, tuple[tuple[Bound, ...], Amounts, int]] = {
     "requests": ((REQUESTS,), {"requests": 1}, 300),
     "tokens": ((TOKENS,), {"tokens": 150}, 200),
     "both": ((REQUESTS, TOKENS), {"requests": 1, "tokens": 120}, 250),
