@@ -97,7 +97,8 @@ def database_name() -> str:
 @pytest_asyncio.fixture
 async def database(mongodb: MongoServer, database_name: str) -> AsyncIterator[Database]:
     """An empty database."""
-    opened = Database(mongodb.uri, database_name, timeout_s=10, pool_size=4)
+    # Far above what anything takes: a busy machine is no outage.
+    opened = Database(mongodb.uri, database_name, timeout_s=60, pool_size=4)
     yield opened
     opened.close()
 
