@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from app.domain.limits import Bound, Limit
+from app.domain.limits import Amounts, Bound, Limit
 from app.errors import RateLimited
 from app.services.limits.limiter import Limiter
 from app.storage.database import Database
