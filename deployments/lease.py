@@ -4,7 +4,7 @@ A lease comes through Serve's handle, which queues for it, wakes a cold model, c
 ongoing for as long as it lasts. That costs more than a millisecond, so nobody who need not waits for one:
 
 - a lease that a request gives back serves the next, never for long: new replicas get their share, and one that is to
-  go drains. While requests wait, leases end one after the other: Serve is slow to give a place again;
+  go drains. While requests wait, leases end one after the other: see ``Turnover``;
 - a replica of which a lease has just come has room for more, as its ticket says. Requests may begin there at once, on
   trust, and their leases follow, one by one: what Serve counts is right a moment later, and a burst does not stand in
   line for its papers. Gateways do not know of each other's trust, so that together they may for that moment go beyond
@@ -37,8 +37,9 @@ from deployments.link.link import Link
 from deployments.link.tickets import Ticket
 from deployments.links import Links
 from deployments.outcomes import Moved
-from deployments.places import MAX_AGE_S, Lease, Place
+from deployments.places import Lease, Place
 from deployments.search import Search
+from deployments.turnover import Turnover
 from deployments.waiters import Waiter, Waiters
 
 LINGER_S = 2.0
@@ -90,7 +91,7 @@ class LeasePool:
         self._renewing: dict[str, None] = {}
         self._search = Search(replicas)
         self._sweep: asyncio.TimerHandle | None = None
-        self._next_end = 0.0
+        self._turnover = Turnover()
 
     async def acquire(
         self,
@@ -267,8 +268,12 @@ class LeasePool:
             if searched and not self._waiters and self._trusted_on(lease.link) is None:
                 lease.end()  # Serve must not take a search for load
                 return
-            # Even on a replica that is dying: to learn that and try again is what its request has to do.
-            self._hand_on(lease)
+            self._turnover.made_good(self._busy.total())
+            # Whoever runs on trust takes up room that the replica knows nothing of: were the lease a waiter's, and they
+            # left without, there would be more of them than it has places. Even on a replica that is dying it is
+            # handed on: to learn that and try again is what its request has to do.
+            if not self._cover(lease):
+                self._hand_on(lease)
             self._trust_waiters()
         elif (waiter := self._waiters.pop()) is not None:
             waiter.turn.set_exception(error)
@@ -293,40 +298,31 @@ class LeasePool:
             self._follow = asyncio.get_running_loop().call_later(REFUSED_S, self._follow_up)
 
     def _offer(self, lease: Lease) -> None:
-        if lease.usable or self._outlives_its_age(lease):
+        if lease.usable or (self._waiters and lease.reachable and not self._turnover.may_end()):
             self._hand_on(lease)
         else:
             lease.end()
-
-    def _outlives_its_age(self, lease: Lease) -> bool:
-        """Whether an old one is to be used once more.
-
-        Serve, when it has refused for a while, takes up to a second to give a place again that has come free. So while
-        somebody waits, leases that came together do not end together: one after the other does, over their age.
-        """
-        now = time.monotonic()
-        if not self._waiters or not lease.link.alive or lease.link.retired:
-            return False
-        if now < self._next_end:
-            return True
-        self._next_end = now + MAX_AGE_S / (1 + self._busy.total())
-        return False
 
     def _hand_on(self, lease: Lease) -> None:
         if (found := self._waiters.next()) is not None:
             waiter, charge = found
             waiter.turn.set_result(self._place(lease.link, lease, charge))
             self._ask_less()
-        elif (trusted := self._trusted_on(lease.link)) is not None:
-            self._no_longer_trust(trusted)
-            trusted.lease = lease
-            self._ask_less()
-        else:
+        elif not self._cover(lease):
             lease.idle_since = time.monotonic()
             self._idle.append(lease)
             self._newest.setdefault(lease.link.replica, lease)
             if self._sweep is None:
                 self._sweep = asyncio.get_running_loop().call_later(LINGER_S, self._sweep_idle)
+
+    def _cover(self, lease: Lease) -> bool:
+        """Give a lease to a request that runs on trust on its replica; whether there is one."""
+        if (trusted := self._trusted_on(lease.link)) is None:
+            return False
+        self._no_longer_trust(trusted)
+        trusted.lease = lease
+        self._ask_less()
+        return True
 
     def _take_idle(self) -> Lease | None:
         while self._idle:

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -188,6 +189,15 @@ def outer_wall(queued: int, replicas: int) -> int:
     return 2 * queued + replicas + SPARE
 
 
+def router_config(max_replicas: int) -> RequestRouterConfig:
+    """How soon Serve looks again for a place where it found none.
+
+    Half a second by itself, for which a place that came free stays empty. A look costs a call to each replica, of which
+    gateways make up to some hundred a second for a model like this.
+    """
+    return RequestRouterConfig(max_backoff_s=min(0.5, max(0.1, 0.05 * max_replicas)))
+
+
 def application(
     spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None, *, prewarm: bool = False
 ) -> Application:
@@ -211,6 +221,7 @@ def application(
         _internal=True,
         max_ongoing_requests=limits.max_ongoing_requests,
         max_queued_requests=outer_wall(limits.max_queued_requests, spec.autoscaling.max_replicas),
+        request_router_config=router_config(spec.autoscaling.max_replicas),
         max_constructor_retry_count=2,
         graceful_shutdown_timeout_s=limits.request_timeout_s,
         graceful_shutdown_wait_loop_s=0.5,

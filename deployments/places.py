@@ -28,14 +28,19 @@ class Lease:
     idle_since: float = 0.0
 
     @property
+    def reachable(self) -> bool:
+        """Whether its replica is there, and stays."""
+        return self.link.alive and not self.link.retired
+
+    @property
     def usable(self) -> bool:
         """Whether another request may go this way."""
-        return self.link.alive and not self.link.retired and time.monotonic() - self.began < MAX_AGE_S
+        return self.reachable and time.monotonic() - self.began < MAX_AGE_S
 
     @property
     def remembered(self) -> bool:
         """Whether its replica is worth a try."""
-        return self.link.alive and not self.link.retired and time.monotonic() - self.began < MAX_AGE_S + MEMORY_S
+        return self.reachable and time.monotonic() - self.began < MAX_AGE_S + MEMORY_S
 
     @property
     def trust(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 
@@ -17,6 +16,7 @@ from deployments import places
 from deployments.lease import LeasePool, Place
 from deployments.links import Links
 from deployments.outcomes import Crowded
+from deployments.turnover import Turnover
 from tests.deployments.test_lease import Serve, replicas
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -177,22 +177,34 @@ async def test_a_turn_that_came_as_its_caller_left_is_not_counted():
 
 async def test_while_others_wait_leases_that_came_together_do_not_end_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(places, "MAX_AGE_S", 0.0)
-    monkeypatch.setattr(module, "MAX_AGE_S", 3600.0)
     async with model(1) as (serve, pool):
         first = await pool.acquire(limits=WIDE)
         serve.room = asyncio.Semaphore(0)
         second, third = ask(pool, "a"), ask(pool, "a")
         await asyncio.sleep(TURN_S)
-        pool._next_end = time.monotonic() + 3600
+        assert pool._turnover.may_end()
         pool.release(first)
-        assert (await second).lease is first.lease, "another one's turn to end"
-        pool._next_end = 0.0
+        assert (await second).lease is first.lease, "the last one to end has not been made good"
+        pool._turnover = Turnover()
         pool.release(await second)
-        await asyncio.sleep(TURN_S)
-        assert pool._next_end > time.monotonic()
         place = await third
         assert place.lease is not first.lease
         pool.release(place)
+
+
+async def test_a_lease_that_comes_is_for_those_who_run_on_trust_or_the_replica_would_run_more_than_it_can():
+    async with model(4) as (serve, pool):
+        held = await begin(serve, pool, 4)
+        waiting = [ask(pool, "a") for _ in range(3)]
+        await asyncio.sleep(TURN_S)
+        assert sum(place.lease is None for place in held) == 3
+        # Serve knows of one request, and gives leases for three more.
+        for _ in waiting:
+            serve.room.release()
+        await asyncio.sleep(TURN_S)
+        assert all(place.lease is not None for place in held)
+        assert not any(task.done() for task in waiting)
+        assert await drain(pool, held, waiting) == "aaa"
 
 
 async def test_a_crowd_that_comes_and_goes_leaves_nothing_behind():
