@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.limit_headers import rate_limit_headers
@@ -79,9 +79,8 @@ class Admission:
                 raise ServiceUnavailable("Usage cannot be written down at the moment.", retry_after_s=RETRY_AFTER_S)
             bounds = self.policies.current.of_work(caller, spec)
             await self._take(bounds, amounts_of(expected, price.of(expected)), state)
-        except BaseException:
-            for reservation in taken:
-                reservation.cancel()
+        except BaseException as error:
+            _give_back(state, taken, error.standings if isinstance(error, RateLimited) else ())
             raise
         draft = _draft(caller, spec, work, state["request_id"], price)
         reservations: list[Reservation] = state.get("reservations", [])
@@ -127,6 +126,17 @@ def _draft(caller: Principal, spec: ModelSpec, work: Work, request_id: str, pric
         started_at_ms=int(time.time() * 1000),
         price=price,
     )
+
+
+def _give_back(state: State, taken: Iterable[Reservation], denied: Iterable[Standing]) -> None:
+    """End what ``admit`` took; the answer's headers show it given back, beside what was denied."""
+    whole: list[Standing] = []
+    for reservation in taken:
+        reservation.cancel()
+        for each in reservation.standings:
+            whole.append(replace(each, remaining=each.remaining + ONE.get(each.bound.limit.what, 0)))
+    state["standings"] = whole
+    _show(state, denied)
 
 
 def _show(state: State, standings: Iterable[Standing]) -> None:

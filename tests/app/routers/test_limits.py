@@ -177,6 +177,17 @@ async def test_tokens_are_held_while_an_answer_is_under_way_and_what_it_did_not_
         assert never.headers["x-should-retry"] == "false"
 
 
+async def test_what_is_refused_for_its_tokens_takes_no_request_and_says_so(new_gateway: GatewayFactory) -> None:
+    limits = table(user=[{"inference_requests": 5, "per": "minute"}, {"tokens": 100, "per": "minute"}])
+    async with new_gateway(ENTRIES, limits=limits) as gateway:
+        headers = await person(gateway)
+        for _ in range(7):
+            refused = await chat(gateway.anonymous, headers=headers, max_tokens=2000)
+            assert refused.status_code == 429
+            assert remaining(refused) == ("5", "5")
+        assert remaining(await chat(gateway.anonymous, headers=headers, max_tokens=1)) == ("5", "4")
+
+
 async def test_a_spent_budget_is_insufficient_quota(new_gateway: GatewayFactory) -> None:
     # Four tokens at a thousandth each, and a prompt at a millionth a token.
     limits = table(user=[{"spend": 0.0095, "per": "month"}])
