@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from app.cli.api_client import ApiClient, step
 from app.cli.errors import CliError
+from app.domain.money import plain
 
 OwnLimits = Mapping[str, float | None] | Literal["none"]
 """What somebody is held to by the name of the limit, or that theirs are lifted."""
@@ -167,4 +168,4 @@ def limits_told(limits: OwnLimits | None) -> str:
         return ""
     if limits == "none":
         return "lifted"
-    return ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in limits.items() if count is not None)
+    return ", ".join(f"{plain(count)} {name.replace('_', ' ')}" for name, count in limits.items() if count is not None)

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictInt, model_validator
 
 from app.domain.limits import Limit, Per, What
 from app.domain.model_spec import MODEL_ID
+from app.domain.money import plain
 from app.domain.usage import NANO
 
 MOST = 10**12
@@ -30,7 +31,11 @@ WHO: Final = ("anonymous", "guest", "user", "api_key", "project", "organization"
 
 COUNTED: tuple[What, ...] = get_args(What)
 Count = Annotated[StrictInt, Field(ge=1, le=MOST)]
-Spend = Annotated[Decimal, Field(gt=0, le=MOST_SPEND, decimal_places=9, allow_inf_nan=False)]
+Spend = Annotated[
+    Decimal,
+    Field(gt=0, le=MOST_SPEND, decimal_places=9, allow_inf_nan=False),
+    PlainSerializer(plain, return_type=str, when_used="json"),
+]
 ModelName = Annotated[str, Field(pattern=MODEL_ID, max_length=128)]
 """An id or alias, of a model that need not be there; it is the name of a field in the database."""
 
