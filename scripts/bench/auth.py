@@ -43,7 +43,7 @@ from scripts.bench.calls import listen
 from scripts.bench.database import database
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
-from scripts.bench.outputs import place, publish
+from scripts.bench.outputs import place, publish, verdict
 from scripts.bench.session import interruptible
 from scripts.bench.stats import Spread, ratio
 from scripts.bench.summary import US
@@ -117,10 +117,7 @@ def _run(chosen: argparse.Namespace) -> int:
         found = asyncio.run(measure(uri, folder, chosen))
     record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}
     publish(place(chosen.output), markdown(found, chosen, about), record)
-    missed = misses(found, chosen.target)
-    for line in missed:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if missed else 0
+    return verdict(misses(found, chosen.target))
 
 
 async def measure(uri: str, folder: Path, chosen: argparse.Namespace) -> list[Found]:

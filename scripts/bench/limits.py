@@ -28,7 +28,7 @@ from scripts.bench.database import database
 from scripts.bench.limits_caller import ONE_EACH, OURS, PACKAGE, Call, Calls, run
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
-from scripts.bench.outputs import place, publish
+from scripts.bench.outputs import place, publish, verdict
 from scripts.bench.servers import BenchError
 from scripts.bench.session import interruptible
 from scripts.bench.stats import Spread
@@ -78,10 +78,7 @@ def _run(chosen: argparse.Namespace) -> int:
         found = measure(uri, chosen, able)
     record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}
     publish(place(chosen.output), markdown(found, chosen, about, notes), record)
-    missed = misses(found)
-    for line in missed:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if missed else 0
+    return verdict(misses(found))
 
 
 def arms(uri: str) -> tuple[list[str], list[str]]:

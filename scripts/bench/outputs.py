@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,10 @@ def publish(path: Path, text: str, record: Mapping[str, Any] | None = None) -> N
     if record is not None:
         path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"\n{text}\n\nWritten to {path}.")
+
+
+def verdict(missed: Sequence[str]) -> int:
+    """The exit status, where a benchmark has targets: each that was missed is said."""
+    for line in missed:
+        print(f"error: {line}", file=sys.stderr)
+    return 1 if missed else 0
