@@ -75,8 +75,8 @@ def create_app(services: Services) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        # Not awaited: the gateway answers, with 503 where it must, while the database is still on its way.
         await services.start()
+        # Not awaited: the gateway answers, with 503 where it must, while the database is still on its way.
         preparing = asyncio.create_task(bootstrap(services))
         try:
             yield

@@ -36,6 +36,7 @@ TAGS = (
     "Tokens",
     "Models",
     "Identity",
+    "Limits",
     "Usage",
     "Admin",
     "Organization",

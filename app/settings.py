@@ -159,17 +159,16 @@ class Settings(BaseSettings):
         le=36_500,
         description="How long usage is kept, single requests and sums, in days; 0 for ever.",
     )
-    usage_spool_mb: int = Field(
-        default=1024,
-        ge=1,
-        description="What usage may take on a gateway's disk while the database is away; then requests are refused.",
-    )
-
     usage_grace_s: float = Field(
         default=60,
         ge=0,
         description="How long after a gateway's death others may say what became of its requests, in seconds; "
         "then those are lost.",
+    )
+    usage_spool_mb: int = Field(
+        default=1024,
+        ge=1,
+        description="What usage may take on a gateway's disk while the database is away; then requests are refused.",
     )
 
     # the database

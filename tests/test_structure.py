@@ -21,7 +21,7 @@ ENVIRONMENT = {
     "app/settings.py": "the only reader of settings",
     "app/cli/serve.py": "hands the environment to the service it starts",
     "app/cli/weights.py": "hands the environment to the fetching process",
-    "deployments/front.py": "must not find itself where it looks for HAProxy",
+    "deployments/front.py": "must not find itself where it looks for HAProxy; has only the environment for settings",
     "deployments/local.py": "sets Ray's switches before Ray is imported",
     "deployments/engines/vllm_args.py": "chooses defaults by vLLM's switches",
     "deployments/engines/vllm_environment.py": "sets vLLM's switches before vLLM is imported",

@@ -8,6 +8,10 @@ from typing import Any, Literal, Self
 
 from app.cli.api_client import ApiClient, step
 from app.cli.errors import CliError
+from app.domain.money import plain
+
+OwnLimits = Mapping[str, float | None] | Literal["none"]
+"""What somebody is held to by the name of the limit, or that theirs are lifted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class UserView:
     status: str
     created_at: int
     service_project: str | None
-    limits: Mapping[str, float | None] | Literal["none"] | None
+    limits: OwnLimits | None
     plan: str | None
     issuer: str | None
 
@@ -58,7 +62,7 @@ class KeyView:
     project: str
     permissions: tuple[str, ...]
     models: tuple[str, ...] | None
-    limits: Mapping[str, float | None] | Literal["none"] | None
+    limits: OwnLimits | None
     created_at: int
     expires_at: int | None
     last_used_at: int | None
@@ -158,10 +162,10 @@ class AdminClient(ApiClient):
         self.ask("DELETE", f"/admin/api-keys/{step(key_id)}")
 
 
-def limits_told(limits: Mapping[str, float | None] | Literal["none"] | None) -> str:
+def limits_told(limits: OwnLimits | None) -> str:
     """Somebody's own limits in words; empty where they have none."""
     if limits is None:
         return ""
     if limits == "none":
         return "lifted"
-    return ", ".join(f"{count:g} {name.replace('_', ' ')}" for name, count in limits.items() if count is not None)
+    return ", ".join(f"{plain(count)} {name.replace('_', ' ')}" for name, count in limits.items() if count is not None)

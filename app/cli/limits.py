@@ -90,11 +90,12 @@ def _amount(text: str) -> tuple[str, float]:
     name, _, number = text.partition("=")
     try:
         value = float(number)
-    except ValueError:
+        whole = int(value)
+    except (ValueError, OverflowError):
         raise CliError(f"--limit {text!r}: write NAME=NUMBER, such as requests_per_minute=600.", exit_code=2) from None
     if name not in OWN:
         raise CliError(f"--limit {text!r}: there is no {name!r}. Names: {', '.join(OWN)}.", exit_code=2)
-    return name, int(value) if value == int(value) and name != "monthly_spend" else value
+    return name, whole if whole == value and name != "monthly_spend" else value
 
 
 def _rows(limits: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from app.domain.limits import OwnLimits
+from app.domain.limits import GivenLimits, carried
 from app.domain.principal import Principal, Scope
 from app.domain.user import User
 
 DEFAULT_PROJECT = "proj_default"
 """Where keys belong whose maker named no project."""
-
-Limits = Literal["none"] | Mapping[str, int | float]
-"""``"none"``: lifted by an admin. Else what this key is held to besides the policy's, by the name of the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,7 @@ class KeyRecord:
         id: ``key_...``.
         owner: The user whom it stands for.
         models: The only models that it opens, by id or alias; None for all.
-        limits: Its own, or None for the policy's alone.
+        limits: What it is held to besides the policy's; None for the policy's alone.
         limits_by_admin: Whether an admin gave it these.
         expires_at_ms: Epoch milliseconds, or None for never; likewise ``last_used_at_ms``, within a minute.
     """
@@ -38,7 +35,7 @@ class KeyRecord:
     created_at_ms: int
     project: str = DEFAULT_PROJECT
     models: tuple[str, ...] | None = None
-    limits: Limits | None = None
+    limits: GivenLimits | None = None
     limits_by_admin: bool = False
     active: bool = True
     expires_at_ms: int | None = None
@@ -59,8 +56,8 @@ class KeyRecord:
             project_id=self.project,
             models=None if self.models is None else frozenset(self.models),
             bounded=self.models is not None or self.expires_at_ms is not None or isinstance(self.limits, Mapping),
-            user_limits=held(owner.limits),
-            key_limits=held(self.limits),
+            user_limits=carried(owner.limits),
+            key_limits=carried(self.limits),
             key_limits_by_admin=self.limits_by_admin,
             plan=owner.plan,
         )
@@ -81,11 +78,6 @@ class KeyRecord:
             "created_at": seconds(self.created_at_ms),
             "last_used_at": seconds(self.last_used_at_ms),
         }
-
-
-def held(limits: Limits | None) -> OwnLimits | None:
-    """Limits as a caller carries them."""
-    return tuple(limits.items()) if isinstance(limits, Mapping) else limits
 
 
 def seconds(milliseconds: int | None) -> int | None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from app.domain.limits import Standing
+from app.domain.limits import REQUESTS, TOKENS, Standing
 
 Headers = list[tuple[bytes, bytes]]
-
-REQUESTS = frozenset(("requests", "inference_requests"))
-TOKENS = frozenset(("tokens", "input_tokens", "output_tokens"))
 
 EXPOSED = (
     "x-ratelimit-limit",

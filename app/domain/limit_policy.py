@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from app.domain.limit_table import EACH, LimitRow, LimitTable, Plan, own_rows
-from app.domain.limits import Bound
+from app.domain.limits import REQUESTS, Bound
 from app.domain.model_spec import ModelSpec
 from app.domain.principal import Principal
 
@@ -15,9 +15,6 @@ Bounds = tuple[Bound, ...]
 
 MAX_KNOWN = 10_000
 """Callers whose bounds are kept ready."""
-
-REQUEST_ONLY = frozenset(("requests", "inference_requests"))
-"""What is known of a request before it is read."""
 
 NO_PLAN = Plan()
 
@@ -69,7 +66,8 @@ class Policy:
             first = set(self._of_stage(caller, "inference", None))
             yield from (bound for bound in self._all(caller, spec) if bound not in first)
             return
-        wanted = REQUEST_ONLY if stage == "inference" else {"requests"}
+        # No more is known of a request before it is read.
+        wanted = REQUESTS if stage == "inference" else {"requests"}
         yield from (bound for bound in self._all(caller, None) if bound.limit.what in wanted)
 
     def _all(self, caller: Principal, spec: ModelSpec | None) -> Iterator[Bound]:

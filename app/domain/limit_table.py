@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StrictInt, model_validator
 
 from app.domain.limits import Limit, Per, What
 from app.domain.model_spec import MODEL_ID
+from app.domain.money import plain
 from app.domain.usage import NANO
 
 MOST = 10**12
@@ -21,12 +22,20 @@ SMALLEST = Decimal(1) / NANO
 MAX_ROWS = 32
 MAX_PLANS = 64
 MAX_MODELS = 1000
+PLAN_NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 EACH: Final = "each"
 """In place of a model's name: every model, counted on its own."""
 
+WHO: Final = ("anonymous", "guest", "user", "api_key", "project", "organization")
+"""The parts of the table that are lists of limits."""
+
 COUNTED: tuple[What, ...] = get_args(What)
 Count = Annotated[StrictInt, Field(ge=1, le=MOST)]
-Spend = Annotated[Decimal, Field(gt=0, le=MOST_SPEND, decimal_places=9, allow_inf_nan=False)]
+Spend = Annotated[
+    Decimal,
+    Field(gt=0, le=MOST_SPEND, decimal_places=9, allow_inf_nan=False),
+    PlainSerializer(plain, return_type=str, when_used="json"),
+]
 ModelName = Annotated[str, Field(pattern=MODEL_ID, max_length=128)]
 """An id or alias, of a model that need not be there; it is the name of a field in the database."""
 
@@ -115,9 +124,9 @@ class LimitTable(_Section):
     models: Annotated[dict[ModelName, Rows], Field(max_length=MAX_MODELS)] = Field(
         default_factory=dict[ModelName, Rows], description="All callers of a model together, by id."
     )
-    plans: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Plan], Field(max_length=MAX_PLANS)
-    ] = Field(default_factory=dict[str, Plan], description="By name; admins give them to users.")
+    plans: Annotated[dict[Annotated[str, Field(pattern=PLAN_NAME)], Plan], Field(max_length=MAX_PLANS)] = Field(
+        default_factory=dict[str, Plan], description="By name; admins give them to users."
+    )
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -149,8 +158,6 @@ class LimitTable(_Section):
         """The table as plain values, without what was left out."""
         return self.model_dump(mode="json", exclude_none=True)
 
-
-WHO: tuple[str, ...] = ("anonymous", "guest", "user", "api_key", "project", "organization")
 
 OWN: Mapping[str, tuple[What, Per | None]] = {
     "requests_per_minute": ("inference_requests", "minute"),

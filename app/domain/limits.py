@@ -22,8 +22,15 @@ Per = Literal["second", "minute", "hour", "day", "month"]
 PERIOD_MS: Mapping[Per, int] = {"second": 1000, "minute": 60_000, "hour": 3_600_000, "day": 86_400_000}
 """A month has no fixed length."""
 
+REQUESTS: frozenset[What] = frozenset(("requests", "inference_requests"))
+TOKENS: frozenset[What] = frozenset(("tokens", "input_tokens", "output_tokens"))
+
+GivenLimits = Literal["none"] | Mapping[str, int | float]
+"""``"none"``: lifted by an admin. Else what one key or user is held to, by the names in
+``app.domain.limit_table.OWN``."""
+
 OwnLimits = Literal["none"] | tuple[tuple[str, int | float], ...]
-"""``"none"``: lifted. Else what one key or user is held to, by the names in ``app.domain.limit_table.OWN``."""
+"""The same as a caller carries it."""
 
 Amounts = Mapping[What, int]
 """How much of what: what a request takes, or took."""
@@ -48,7 +55,7 @@ class Limit:
     @property
     def is_budget(self) -> bool:
         """Whether it bounds what is paid for, rather than abuse: it closes where it cannot be checked."""
-        return self.what == "spend" or (self.per == "month" and self.what.endswith("tokens"))
+        return self.what == "spend" or (self.per == "month" and self.what in TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class Bound:
         subject: The document that counts, such as ``user:user_1``, ``ip:127.0.0.1`` or ``model:org/name``.
         name: What counts there: unique in the subject; free of ``.`` and ``$``. The limit's number may change.
         limit: How much.
-        holder: Whose limit it is, as messages tell them: "your", "this API key's", "the model's".
+        holder: Whose limit it is, as messages tell them: "your", "this API key's", "this model's".
     """
 
     subject: str
@@ -82,3 +89,8 @@ class Standing:
     remaining: int
     reset_at: float
     reset_in_s: float
+
+
+def carried(limits: GivenLimits | None) -> OwnLimits | None:
+    """Limits as a caller carries them."""
+    return tuple(limits.items()) if isinstance(limits, Mapping) else limits

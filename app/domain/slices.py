@@ -15,20 +15,20 @@ from app.domain.limits import PERIOD_MS, Per
 
 SLICES = 20
 MONTH_MS = 28 * 86_400_000
-"""The shortest: what a ``burst`` is spread over."""
+"""The shortest, for what needs to know it only roughly."""
 
 Slices = Sequence[tuple[int, int]]
 """Slices and what was taken in each, the oldest first."""
 
 
-def width_ms(per: Per) -> int:
-    """How long a slice is; of a month, roughly."""
-    return MONTH_MS if per == "month" else PERIOD_MS[per] // SLICES
-
-
 def period_ms(per: Per) -> int:
     """How long the period is; of a month, roughly."""
     return MONTH_MS if per == "month" else PERIOD_MS[per]
+
+
+def width_ms(per: Per) -> int:
+    """How long a slice is; of a month, roughly."""
+    return period_ms(per) if per == "month" else period_ms(per) // SLICES
 
 
 def slice_at(per: Per, now_ms: float) -> int:

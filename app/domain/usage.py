@@ -57,18 +57,14 @@ class Price(msgspec.Struct, array_like=True, frozen=True):
 FREE = Price()
 
 
-class UsageEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to a model, once it is over. There is never a second one of the same ``request_id``.
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to a model: what is known of it from the beginning to the end.
 
     Attributes:
         owner: A user's id, or ``ip:<address>`` for the anonymous.
         kind: How the owner was known; see ``Principal``.
         route: The engine's path, such as ``/v1/chat/completions``.
         started_at_ms: When it was let in, in epoch milliseconds.
-        ttft_ms: From there to the answer's first byte; None where there was none.
-        duration_ms: From there to its end; None where nobody knows.
-        http_status: What the caller was told; 0 where nobody knows.
-        cost_nano: In billionths of the currency's unit.
     """
 
     request_id: str
@@ -80,6 +76,18 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     stream: bool
     started_at_ms: int
+
+
+class UsageEvent(_Request, frozen=True, kw_only=True):
+    """One request to a model, once it is over. There is never a second one of the same ``request_id``.
+
+    Attributes:
+        ttft_ms: From when it was let in to the answer's first byte; None where there was none.
+        duration_ms: From then to its end; None where nobody knows.
+        http_status: What the caller was told; 0 where nobody knows.
+        cost_nano: In billionths of the currency's unit.
+    """
+
     status: UsageStatus
     http_status: int
     ttft_ms: float | None
@@ -91,21 +99,12 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True):
     cost_nano: int
 
 
-class UsageDraft(msgspec.Struct, frozen=True, kw_only=True):
+class UsageDraft(_Request, frozen=True, kw_only=True):
     """All of an event that is known before the work begins.
 
     It travels with the request, so that whoever survives can write the event.
     """
 
-    request_id: str
-    owner: str
-    kind: str
-    key_id: str | None
-    project_id: str | None
-    model: str
-    route: str
-    stream: bool
-    started_at_ms: int
     price: Price = FREE
 
     def encode(self) -> bytes:

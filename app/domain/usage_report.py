@@ -61,6 +61,18 @@ class UsageRow:
     cost_nano: int = 0
 
 
+SUMS: Final = (
+    "requests",
+    "failed_requests",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "cost_nano",
+)
+"""What of a row is a sum, in the row's order."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsagePage:
     """A part of a report.

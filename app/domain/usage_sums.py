@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import add, attrgetter
-from typing import Final
 
-from app.domain.usage_report import Dimension, UsageRow
+from app.domain.usage_report import SUMS, Dimension, UsageRow
 
-_SUMS: Final = (
-    "requests",
-    "failed_requests",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "cost_nano",
-)
-_sums_of = attrgetter(*_SUMS)
+_sums_of = attrgetter(*SUMS)
 
 _Group = tuple[int, str | None, str | None, str | None, str | None]
 
 
 def total(rows: Iterable[UsageRow], start_ms: int = 0) -> UsageRow:
     """All of them as one."""
-    sums: Sequence[int] = [0] * len(_SUMS)
+    sums: Sequence[int] = [0] * len(SUMS)
     for row in rows:
         sums = list(map(add, sums, _sums_of(row)))
-    return UsageRow(start_ms, **dict(zip(_SUMS, sums, strict=True)))
+    return UsageRow(start_ms, **dict(zip(SUMS, sums, strict=True)))
 
 
 def regrouped(rows: Iterable[UsageRow], by: Iterable[Dimension]) -> list[UsageRow]:
@@ -45,4 +35,4 @@ def regrouped(rows: Iterable[UsageRow], by: Iterable[Dimension]) -> list[UsageRo
         )
         sums = _sums_of(row)
         groups[group] = list(map(add, groups[group], sums)) if group in groups else sums
-    return [UsageRow(*group, **dict(zip(_SUMS, sums, strict=True))) for group, sums in groups.items()]
+    return [UsageRow(*group, **dict(zip(SUMS, sums, strict=True))) for group, sums in groups.items()]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from app.domain.limits import GivenLimits
 from app.domain.principal import Role
 from app.domain.secrets import random_base62
 
@@ -49,7 +49,7 @@ class User:
     status: UserStatus = "active"
     identity: Identity | None = None
     name_from: NameFrom = "issuer"
-    limits: Literal["none"] | Mapping[str, int | float] | None = None
+    limits: GivenLimits | None = None
     plan: str | None = None
     service_project: str | None = None
 

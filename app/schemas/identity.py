@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError
 
-from app.domain.key_record import Limits
+from app.domain.limit_table import MOST, MOST_SPEND, PLAN_NAME
+from app.domain.limits import GivenLimits
 from app.schemas.common import Strict, example
 from app.schemas.json_body import is_array, is_object
 from app.schemas.problem import refusal, shown, wrong
@@ -60,10 +61,8 @@ Models = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=256)]],
     Field(min_length=1, max_length=MAX_MODELS, fail_fast=True),
 ]
-Count = Annotated[int, Field(ge=1, le=10**12)]
-
-
-Spend = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Spend = Annotated[float, Field(gt=0, le=MOST_SPEND, allow_inf_nan=False)]
 
 
 class OwnLimits(Strict):
@@ -81,7 +80,7 @@ class OwnLimits(Strict):
     )
 
 
-def stored_limits(limits: OwnLimits | str | None) -> Limits | None:
+def stored_limits(limits: OwnLimits | str | None) -> GivenLimits | None:
     """A request's limits as they are kept."""
     if isinstance(limits, OwnLimits):
         return {name: count for name, count in limits.model_dump().items() if count is not None} or None
@@ -153,7 +152,7 @@ class ChangeUserRequest(Strict):
     limits: KeyLimits | None = Field(
         default=None, description="Theirs instead of the policy's; \"none\" lifts all; null brings the policy's back."
     )
-    plan: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")] | None = Field(
+    plan: Annotated[str, Field(pattern=PLAN_NAME)] | None = Field(
         default=None, description="A plan of the policy's; null takes it away."
     )
 

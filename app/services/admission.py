@@ -15,7 +15,8 @@ from app.domain.principal import Principal
 from app.domain.usage import Price, Usage, UsageDraft
 from app.errors import RateLimited, ServiceUnavailable
 from app.services.backend import Share
-from app.services.limits.limiter import Limiter, Reservation
+from app.services.limits.limiter import Limiter
+from app.services.limits.reservation import Reservation
 from app.services.metering import MeteredRequest, amounts_of
 from app.services.policies import Policies
 from app.services.prompt_estimates import PromptEstimates

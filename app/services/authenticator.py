@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from app.domain.api_key import PREFIX, ApiKey
-from app.domain.key_record import held
+from app.domain.limits import carried
 from app.domain.principal import EVERYTHING, USE, Principal
 from app.errors import AuthenticationFailed, DatabaseUnavailable
 from app.services.access_tokens import AccessTokens, Claims
@@ -203,7 +203,7 @@ class Authenticator:
             role=user.role,
             scopes=EVERYTHING if user.role == "admin" else USE,
             session_id=session.id,
-            user_limits=held(user.limits),
+            user_limits=carried(user.limits),
             plan=user.plan,
         )
         return Known(principal, expires_at=claims.expires_at)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from app.domain.limits import Amounts
 from app.domain.usage import NOTHING, Usage, UsageDraft, UsageStatus
-from app.services.limits.limiter import Reservation
+from app.services.limits.reservation import Reservation
 from app.services.prompt_estimates import PromptEstimates
 from app.services.usage.ledger import UsageLedger
 

@@ -38,7 +38,7 @@ def load_models(where: str) -> list[ModelSpec]:
         ModelFileError: Something is missing or wrong; names everything that is.
     """
     files = [read_model_file(path) for path in model_paths(where)]
-    problems = [problem for file in files for problem in file.file.problems]
+    problems = [problem for model in files for problem in model.file.problems]
     problems += _name_clashes(files)
     if problems:
         raise ModelFileError(problems)
@@ -89,12 +89,12 @@ def read_model_file(path: Path) -> ModelFile:
 def _name_clashes(files: Iterable[ModelFile]) -> Iterator[str]:
     """Ids and aliases share one space: a name must lead to one model."""
     owners: dict[str, str] = {}
-    for file in files:
-        if file.spec is None:
+    for model in files:
+        if model.spec is None:
             continue
-        places: list[tuple[str, Place]] = [(file.spec.id, ("id",))]
-        places += [(alias, ("aliases", index)) for index, alias in enumerate(file.spec.aliases)]
+        places: list[tuple[str, Place]] = [(model.spec.id, ("id",))]
+        places += [(alias, ("aliases", index)) for index, alias in enumerate(model.spec.aliases)]
         for name, place in places:
-            first = owners.setdefault(name, file.file.at(place))
-            if first != file.file.at(place):
-                yield f"{file.file.at(place)}: {dotted(place)}: {name!r} is taken by the model in {first}"
+            first = owners.setdefault(name, model.file.at(place))
+            if first != model.file.at(place):
+                yield f"{model.file.at(place)}: {dotted(place)}: {name!r} is taken by the model in {first}"

@@ -25,8 +25,13 @@ Origin = Literal["file", "admin"]
 
 
 class Policies:
-    """Args:
-    file: The table that this installation started with.
+    """What limits hold.
+
+    Args:
+        file: The table that this installation started with.
+
+    Attributes:
+        current: The policy in force.
     """
 
     def __init__(self, file: LimitTable, tables: LimitTables, audit: Audit) -> None:

@@ -29,7 +29,6 @@ RETRY_AFTER = b"1"
 
 WAITING = b": waiting for the model\n\n"
 
-
 LAST_EVENT = (b"data: [DONE]", b"event: message_stop")
 """How streams say that they are whole: OpenAI's, Anthropic's."""
 

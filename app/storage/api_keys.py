@@ -13,7 +13,7 @@ from pymongo.errors import DuplicateKeyError
 from app.domain.key_record import DEFAULT_PROJECT, KeyRecord
 from app.domain.page import Page, PageRequest
 from app.domain.user import User
-from app.storage.database import Database, Document, built
+from app.storage.database import Database, Document, built, find_each
 from app.storage.pages import find_page
 from app.storage.users import Users, now_ms
 
@@ -136,12 +136,8 @@ class ApiKeys:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        wanted = sorted(set(ids))
-        if not wanted:
-            return {}
         async with self._database.operation():
-            documents = await self._keys.find({"_id": {"$in": wanted}}).to_list(len(wanted))
-        return {document["_id"]: _record(document) for document in documents}
+            return await find_each(self._keys, ids, _record)
 
     async def change(self, key_id: str, fields: Mapping[str, Any], **where: str | None) -> KeyRecord | None:
         """Set fields of a key as they are stored; the key as changed, or None if there is none such.

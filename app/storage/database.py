@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -93,6 +93,15 @@ class Database:
 def built(build: Callable[[Document], T], document: Document | None) -> T | None:
     """What a document stands for, if there is one."""
     return None if document is None else build(document)
+
+
+async def find_each(collection: Collection, ids: Iterable[str], build: Callable[[Document], T]) -> dict[str, T]:
+    """What documents stand for, by their ids, inside of an operation; of those ids that there are."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    documents = await collection.find({"_id": {"$in": wanted}}).to_list(len(wanted))
+    return {document["_id"]: build(document) for document in documents}
 
 
 async def update_each(collection: Collection, updates: Sequence[UpdateOne]) -> None:

@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 from app.domain.key_record import DEFAULT_PROJECT
 from app.domain.page import Page, PageRequest
 from app.domain.project import Project
-from app.storage.database import Database, Document, built
+from app.storage.database import Database, Document, built, find_each
 from app.storage.pages import find_page
 from app.storage.users import now_ms
 
@@ -59,12 +59,8 @@ class Projects:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        wanted = sorted(set(ids))
-        if not wanted:
-            return {}
         async with self._database.operation():
-            documents = await self._projects.find({"_id": {"$in": wanted}}).to_list(len(wanted))
-        return {document["_id"]: _project(document) for document in documents}
+            return await find_each(self._projects, ids, _project)
 
     async def list(self, page: PageRequest, *, archived: bool = False) -> Page[Project]:
         """Projects; the archived too, if they are asked for.

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from app.domain.usage_report import UsageQuery
+from app.domain.usage_report import SUMS, UsageQuery
 from app.storage.database import Database, Document, update_each
 from app.storage.usage_events import DUPLICATE, PER_OPERATION, time_sums
-from app.storage.usage_sums import SUMS, Grouping, Key, matching, sums_of_sums
+from app.storage.usage_sums import Grouping, Key, matching, sums_of_sums
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from pymongo.errors import BulkWriteError
 
 from app.domain.page import Page, PageRequest
 from app.domain.usage import UsageEvent
-from app.domain.usage_report import UsageQuery
+from app.domain.usage_report import SUMS, UsageQuery
 from app.storage.database import Database, Document, update_each
 from app.storage.pages import find_page
-from app.storage.usage_sums import DAY_MS, SUMS, TIMES, Grouping, Key, matching
+from app.storage.usage_sums import DAY_MS, TIMES, Grouping, Key, matching
 
 DUPLICATE = 11000
 NOT_ROLLED = 0

@@ -6,21 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.domain.usage_report import BUCKET_MS, Dimension, UsageQuery
+from app.domain.usage_report import BUCKET_MS, SUMS, Dimension, UsageQuery
 from app.storage.database import Document
 
 DAY_MS = BUCKET_MS["day"]
-
-SUMS: Final = (
-    "requests",
-    "failed_requests",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "cost_nano",
-)
-"""What reports show, in their order."""
 
 TIMES: Final = ("duration_us", "durations", "ttft_us", "ttfts")
 """Sums of times, and of how many, for averages."""

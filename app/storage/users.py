@@ -13,7 +13,7 @@ from pymongo.errors import DuplicateKeyError
 from app.domain.page import Page, PageRequest
 from app.domain.principal import Role
 from app.domain.user import Identity, User, UserStatus
-from app.storage.database import Database, Document, built
+from app.storage.database import Database, Document, built, find_each
 from app.storage.pages import find_page
 
 UserKind = Literal["any", "account", "person"]
@@ -105,12 +105,8 @@ class Users:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        wanted = sorted(set(ids))
-        if not wanted:
-            return {}
         async with self._database.operation():
-            documents = await self._users.find({"_id": {"$in": wanted}}).to_list(len(wanted))
-        return {document["_id"]: _user(document) for document in documents}
+            return await find_each(self._users, ids, _user)
 
     async def list(
         self,

@@ -29,6 +29,7 @@ from scripts.bench import tables
 from scripts.bench.client import Job
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
+from scripts.bench.outputs import place, publish
 from scripts.bench.replicas import Replicas
 from scripts.bench.servers import HOST, MantaServer
 from scripts.bench.session import Session, interruptible
@@ -107,8 +108,7 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     about = machine()
-    path: Path = chosen.output.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place(chosen.output)
     specs = [_spec(routing, chosen.replicas) for routing in ROUTINGS]
     found: list[Found] = []
     with Session(chosen.start_timeout) as session, ExitStack() as stack:
@@ -124,9 +124,7 @@ def _run(chosen: argparse.Namespace) -> int:
                     found.append(Found(spec.routing, load, *_measure(session, server, asked, replicas[spec.routing])))
                     session.say(f"{load}, {spec.routing}: {_told(found[-1].values)}")
     errors = [f"{each.load}, {each.routing}: {error}" for each in found for error in each.errors]
-    text = _markdown(chosen, about, found, errors)
-    path.write_text(text + "\n")
-    print(f"\n{text}\n\nWritten to {path}.")
+    publish(path, _markdown(chosen, about, found, errors))
     return 1 if errors else 0
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import shlex
 import sys
 import tempfile
@@ -44,6 +43,7 @@ from scripts.bench.calls import listen
 from scripts.bench.database import database
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
+from scripts.bench.outputs import place, publish, verdict
 from scripts.bench.session import interruptible
 from scripts.bench.stats import Spread, ratio
 from scripts.bench.summary import US
@@ -115,17 +115,9 @@ def _run(chosen: argparse.Namespace) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-bench-")))
         uri = chosen.mongodb or stack.enter_context(database(folder))
         found = asyncio.run(measure(uri, folder, chosen))
-    path: Path = chosen.output.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = markdown(found, chosen, about)
-    path.write_text(text + "\n", encoding="utf-8")
     record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{text}\n\nWritten to {path}.")
-    missed = misses(found, chosen.target)
-    for line in missed:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if missed else 0
+    publish(place(chosen.output), markdown(found, chosen, about), record)
+    return verdict(misses(found, chosen.target))
 
 
 async def measure(uri: str, folder: Path, chosen: argparse.Namespace) -> list[Found]:

@@ -25,6 +25,7 @@ from scripts.bench import tables
 from scripts.bench.client import Job, Result
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
+from scripts.bench.outputs import place, publish
 from scripts.bench.session import Session, interruptible
 from scripts.bench.stats import Spread, percentile, ratio
 from scripts.bench.tenants import SharedServer, at_once, chat, job
@@ -81,8 +82,7 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     about = machine()
-    path: Path = chosen.output.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place(chosen.output)
     with Session(chosen.start_timeout) as session:
         server = SharedServer([_spec()], session.folder / "manta", path.with_suffix(".log"))
         session.start(server)
@@ -94,9 +94,7 @@ def _run(chosen: argparse.Namespace) -> int:
                 last = found[-1]
                 session.say(f"{arm}: B's TTFT p99 {last.p99:.0f} ms, {last.tokens_per_s:.0f} tokens/s in all")
                 session.settle()
-    text = _markdown(chosen, about, found)
-    path.write_text(text + "\n")
-    print(f"\n{text}\n\nWritten to {path}.")
+    publish(path, _markdown(chosen, about, found))
     return 1 if any(each.errors for each in found) else 0
 
 

@@ -35,6 +35,7 @@ from scripts.bench.faults import DATABASE, REPLICA, Fault, Faults, spread
 from scripts.bench.machine import machine, versions
 from scripts.bench.memory import Footprint, footprints
 from scripts.bench.options import count
+from scripts.bench.outputs import place, publish
 from scripts.bench.passers_by import ask_all, questions
 from scripts.bench.processes import GATEWAY
 from scripts.bench.servers import HOST
@@ -102,16 +103,13 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     about = machine()
-    path: Path = chosen.output.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place(chosen.output)
     with Session(chosen.start_timeout) as session:
         books = session.folder / "books"
         server = LedgerServer(spec(books), session.folder / "manta", path.with_suffix(".log"), chosen.data_path)
         session.start(server)
         run, found = _checked(session, server, Ledger(server.state_dir, books), chosen)
-    text = _markdown(chosen, about, run, found)
-    path.write_text(text + "\n")
-    print(f"\n{text}\n\nWritten to {path}.")
+    publish(path, _markdown(chosen, about, run, found))
     return 1 if found.faults or run.slots_s is None else 0
 
 

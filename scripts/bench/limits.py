@@ -12,7 +12,6 @@ the table to .manta/bench/limits.md; ends with 1 if ours misses a target.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from scripts.bench.database import database
 from scripts.bench.limits_caller import ONE_EACH, OURS, PACKAGE, Call, Calls, run
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
+from scripts.bench.outputs import place, publish, verdict
 from scripts.bench.servers import BenchError
 from scripts.bench.session import interruptible
 from scripts.bench.stats import Spread
@@ -76,17 +76,9 @@ def _run(chosen: argparse.Namespace) -> int:
         uri = chosen.mongodb or stack.enter_context(database(folder))
         able, notes = arms(uri)
         found = measure(uri, chosen, able)
-    path: Path = chosen.output.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = markdown(found, chosen, about, notes)
-    path.write_text(text + "\n", encoding="utf-8")
     record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{text}\n\nWritten to {path}.")
-    missed = misses(found)
-    for line in missed:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if missed else 0
+    publish(place(chosen.output), markdown(found, chosen, about, notes), record)
+    return verdict(misses(found))
 
 
 def arms(uri: str) -> tuple[list[str], list[str]]:
@@ -187,10 +179,7 @@ def markdown(found: Sequence[Found], chosen: argparse.Namespace, about: Mapping[
 
 
 def _told(values: Sequence[float], digits: int) -> str:
-    spread = Spread.of(values)
-    if spread.low == spread.high:
-        return f"{spread.median:.{digits}f}"
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}..{spread.high:.{digits}f})"
+    return tables.spread_cell(Spread.of(values), digits)
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -26,6 +26,7 @@ from scripts.bench.client import Request, Result
 from scripts.bench.machine import machine, versions
 from scripts.bench.memory import footprints
 from scripts.bench.options import count
+from scripts.bench.outputs import place, publish
 from scripts.bench.session import Session, interruptible
 from scripts.bench.soak import largest_gateway
 from scripts.bench.stats import Spread, percentile
@@ -76,8 +77,7 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     about = machine()
-    path: Path = chosen.output.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = place(chosen.output)
     specs = [_spec(model, limits) for model, limits in MODELS.items()]
     found: list[Found] = []
     with Session(chosen.start_timeout) as session:
@@ -90,9 +90,7 @@ def _run(chosen: argparse.Namespace) -> int:
                     last = found[-1]
                     session.say(f"{model} at {level:g}x: {last.goodput:.1f} in time/s, {last.refused} refused")
                     session.settle()
-    text = _markdown(chosen, about, found)
-    path.write_text(text + "\n")
-    print(f"\n{text}\n\nWritten to {path}.")
+    publish(path, _markdown(chosen, about, found))
     return 1 if any(each.errors for each in found) else 0
 
 

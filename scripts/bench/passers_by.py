@@ -22,6 +22,12 @@ End = Literal["answered", "left", "refused", "broken", "silent", "unreachable"]
 """``broken``: it began and did not come to its end. ``silent``: the connection ended without a word. ``unreachable``:
 nobody took it."""
 
+_FORMS: Sequence[tuple[str, dict[str, Any]]] = (
+    ("/v1/chat/completions", {"messages": []}),
+    ("/v1/completions", {"prompt": "The manta"}),
+    ("/v1/messages", {"messages": []}),
+)
+
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: *req_(\w+)", re.IGNORECASE)
 _CODE = re.compile(rb'"code": *"(\w+)"')
@@ -82,13 +88,6 @@ def questions(model: str, number: int, random: Random, leavers: float) -> Iterat
         yield Question(
             path, json.dumps(asked).encode(), random.uniform(0, latest) if leaves else None, random.random() < 0.5
         )
-
-
-_FORMS: Sequence[tuple[str, dict[str, Any]]] = (
-    ("/v1/chat/completions", {"messages": []}),
-    ("/v1/completions", {"prompt": "The manta"}),
-    ("/v1/messages", {"messages": []}),
-)
 
 
 async def ask_all(

@@ -77,13 +77,14 @@ def mib(size: int | None) -> str:
     return "-" if size is None else f"{size / MIB:.0f}"
 
 
-def _cells(value: Value | None, column: Column) -> list[str]:
-    told = "-" if value is None else _spread(value.spread, column.digits, column.scale)
-    if not column.ratio:
-        return [told]
-    return [told, "" if value is None or value.against is None else _spread(value.against, 2)]
-
-
-def _spread(spread: Spread, digits: int, scale: float = 1.0) -> str:
+def spread_cell(spread: Spread, digits: int, scale: float = 1.0) -> str:
+    """A median, with the lowest and the highest where they are others."""
     median, low, high = (f"{value * scale:.{digits}f}" for value in (spread.median, spread.low, spread.high))
     return median if low == high else f"{median} ({low}..{high})"
+
+
+def _cells(value: Value | None, column: Column) -> list[str]:
+    told = "-" if value is None else spread_cell(value.spread, column.digits, column.scale)
+    if not column.ratio:
+        return [told]
+    return [told, "" if value is None or value.against is None else spread_cell(value.against, 2)]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from app.domain.usage import NOTHING, Usage
+from app.domain.usage import Usage
 
 
 @dataclass
@@ -53,8 +53,3 @@ class Recorder:
         await asyncio.sleep(0.01)
         assert self.begun == len(self.heard) == number
         return self.heard
-
-    @property
-    def total(self) -> Usage:
-        """All of it."""
-        return sum((usage for usage in self.heard if usage is not None), NOTHING)

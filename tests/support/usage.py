@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.domain.usage import NOTHING, Price, Usage, UsageDraft, UsageEvent, UsageStatus
-from app.domain.usage_report import BUCKET_MS, UsageQuery, UsageRow
+from app.domain.usage_report import BUCKET_MS, SUMS, UsageQuery, UsageRow
 from app.storage.database import Database
 from app.storage.stores import Stores
 
@@ -19,15 +19,6 @@ NOW_MS = 1_900_000_000_000 // DAY_MS * DAY_MS
 
 ALL_DAYS = UsageQuery(NOW_MS, NOW_MS + 3 * DAY_MS)
 
-SUMS = (
-    "requests",
-    "failed_requests",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "cost_nano",
-)
 STATUSES: tuple[UsageStatus, ...] = ("completed", "completed", "client_left", "failed", "lost")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from app.domain import money
 from app.domain.limits import Bound, Limit, Standing, What
-from app.domain.usage import NANO
 from app.errors import InsufficientQuota, RateLimited
 
 NOUNS: Mapping[What, str] = {
@@ -55,9 +55,7 @@ def _limit(limit: Limit) -> str:
 
 
 def _amount(limit: Limit, amount: int) -> str:
-    if limit.what != "spend":
-        return str(amount)
-    return f"{amount / NANO:.9f}".rstrip("0").rstrip(".")
+    return money.amount(amount) if limit.what == "spend" else str(amount)
 
 
 def _duration(seconds: float) -> str:

@@ -224,7 +224,7 @@ class Limiter:
                     return
 
     def _share(self, part: Part, amounts: Amounts, now: float) -> Taken:
-        if self.mode == "closed" and part.budget(amounts):
+        if self.mode == "closed" and part.needs_budget(amounts):
             raise _away()
         self._keeper.keep(part.subject)
         return part.share(amounts, self._gateways, now)

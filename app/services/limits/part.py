@@ -196,12 +196,9 @@ class Part:
         for bound, slots in self._slots:
             yield Standing(bound, slots.left(bound.limit.count), 0, 0)
 
-    def budget(self, amounts: Amounts) -> Bound | None:
-        """The first budget that something is asked of."""
-        for what, bound, _ in self._windows:
-            if bound.limit.is_budget and amounts.get(what, 0):
-                return bound
-        return None
+    def needs_budget(self, amounts: Amounts) -> bool:
+        """Whether something is asked of a budget."""
+        return any(bound.limit.is_budget and amounts.get(what, 0) for what, bound, _ in self._windows)
 
 
 def standing(bound: Bound, window: Window, remaining: int, now: float) -> Standing:

@@ -21,11 +21,11 @@ LONGEST_WAIT_S = 5.0
 class Delivery:
     """The way to the database, and whether it is open.
 
-    Attributes:
-        up_since: Since when the database has answered whatever it was asked, by ``clock``; None while it does not.
-
     Args:
         clock: Monotonic seconds.
+
+    Attributes:
+        up_since: Since when the database has answered whatever it was asked, by ``clock``; None while it does not.
     """
 
     def __init__(self, events: UsageEvents, clock: Callable[[], float] = time.monotonic) -> None:

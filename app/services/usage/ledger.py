@@ -13,7 +13,7 @@ from pathlib import Path
 
 from app.domain.usage import UsageDraft, UsageEvent
 from app.services.usage.delivery import Delivery
-from app.services.usage.orphans import Orphans, batches
+from app.services.usage.orphans import BATCH, Orphans, batches
 from app.services.usage.records import read_events
 from app.services.usage.spool import Spool
 from app.settings import SettingsError
@@ -21,7 +21,6 @@ from app.storage.usage_events import UsageEvents
 
 logger = logging.getLogger("manta.usage")
 
-BATCH = 500
 IN_MEMORY = 10_000
 """Events at the most that wait in memory when the disk takes none."""
 

@@ -21,6 +21,7 @@ logger = logging.getLogger("manta.usage")
 T = TypeVar("T")
 
 BATCH = 500
+"""Events or ids at the most of which the database is told, or asked, at once."""
 
 
 @dataclass(slots=True, eq=False)

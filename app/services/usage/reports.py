@@ -10,10 +10,10 @@ import msgspec
 
 from app.domain.page import Page, PageRequest
 from app.domain.usage import UsageEvent
-from app.domain.usage_report import UsagePage, UsageQuery, UsageRow
+from app.domain.usage_report import SUMS, UsagePage, UsageQuery, UsageRow
 from app.errors import InvalidRequest
 from app.storage.stores import Stores
-from app.storage.usage_sums import DAY_MS, SUMS, Grouping, Key, order_of
+from app.storage.usage_sums import DAY_MS, Grouping, Key, order_of
 
 MAX_ROWS = 10_000
 MAX_TIME_MS = 2**53

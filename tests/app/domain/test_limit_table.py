@@ -120,6 +120,14 @@ def test_a_table_survives_being_stored() -> None:
     assert LimitTable.model_validate(spend.to_dict()).user[0].spend == Decimal("0.1")
 
 
+@pytest.mark.parametrize(
+    ("spend", "text"), [(1e-9, "0.000000001"), ("1E-9", "0.000000001"), ("1E+3", "1000"), (25.5, "25.5")]
+)
+def test_money_is_shown_digit_by_digit(spend: Any, text: str) -> None:
+    table = LimitTable.model_validate({"user": [{"spend": spend, "per": "month"}]})
+    assert table.to_dict()["user"] == [{"spend": text, "per": "month"}]
+
+
 def test_what_one_key_is_held_to_are_rows_like_others() -> None:
     rows = own_rows({"requests_per_minute": 5, "monthly_spend": 2.5, "concurrent_requests": 3, "unheard_of": 1})
     assert [each.limit for each in rows] == [

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from app.domain.money import amount
+from app.domain.money import amount, plain
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,19 @@ def test_an_amount_is_written_digit_by_digit(nano: int, text: str):
 def test_more_digits_than_a_float_has_are_kept():
     nano = 9_007_199_254_740_993  # the first whole number that no float is
     assert json.loads(amount(nano), parse_float=Decimal) * 10**9 == nano
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (Decimal("1E-9"), "0.000000001"),
+        (1e-9, "0.000000001"),
+        (Decimal("1E+9"), "1000000000"),
+        (Decimal("25.50"), "25.5"),
+        (10**12, "1000000000000"),
+        (1_234_567, "1234567"),
+        (50.0, "50"),
+    ],
+)
+def test_no_number_is_written_with_an_exponent(number: Decimal | float, text: str):
+    assert plain(number) == text

@@ -128,6 +128,11 @@ def test_each_resource_is_shown_once(document: dict[str, Any]):
     assert "/v1/models" in document["paths"]
 
 
+def test_each_group_has_its_place(document: dict[str, Any]):
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    assert {tag for operation in operations for tag in operation["tags"]} == {tag["name"] for tag in document["tags"]}
+
+
 async def test_the_examples_work_as_they_are_shown(gateway: Gateway, document: dict[str, Any]):
     for path, item in document["paths"].items():
         if not {"Chat", "Embeddings", "Anthropic", "Tokens"} & set(item.get("post", {}).get("tags", ())):

@@ -92,7 +92,7 @@ async def test_streams_tell_the_same(shipped: Gateway) -> None:
     assert first.text.endswith("data: [DONE]\n\n")
 
 
-async def test_the_key_of_the_first_start_has_no_limits_and_says_so_by_saying_nothing(shipped: Gateway) -> None:
+async def test_a_key_whose_limits_are_lifted_says_so_by_saying_nothing(shipped: Gateway) -> None:
     headers = await with_key(shipped, limits="none")
     for _ in range(70):
         response = await shipped.anonymous.get("/v1/user/profile", headers=headers)

@@ -21,9 +21,9 @@ GROUPINGS = [by for size in range(5) for by in itertools.combinations(DIMENSIONS
 async def test_a_report_is_the_plain_sum_whatever_it_is_grouped_by(stores: Stores):
     # Half of it is in the sums by day, half is not yet.
     events = random_events(1200, seed=1)
-    await insert(stores, events[:1500])
+    await insert(stores, events[:600])
     await UsageRollup(stores, batch=400).run_once()
-    await insert(stores, events[1500:])
+    await insert(stores, events[600:])
     reports = UsageReports(stores)
     for bucket, by in itertools.product(("hour", "day", None), GROUPINGS):
         query = UsageQuery(NOW_MS, NOW_MS + 3 * DAY_MS, bucket, by)
