@@ -108,15 +108,6 @@ class UsageLedger:
         if self._unsent >= BATCH:
             self._enough.set()
 
-    def forget(self, request_id: str) -> None:
-        """Take back that work began: there will be no event, or whoever else has the request writes it."""
-        if self._spool is None:
-            return
-        try:
-            self._spool.forget(request_id)
-        except OSError as error:
-            self._complain(error)
-
     async def start(self) -> None:
         """Make the spool, begin to send, and adopt what dead processes left.
 

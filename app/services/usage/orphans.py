@@ -88,10 +88,7 @@ class Orphans:
     async def _replay(self, left: _Left) -> None:
         for path in left.folder.files("drafts"):
             for draft in read_drafts(path):
-                if isinstance(draft, str):
-                    left.drafts.pop(draft, None)
-                else:
-                    left.drafts[draft.request_id] = draft
+                left.drafts[draft.request_id] = draft
             await asyncio.sleep(0)
         for path in left.folder.files("events"):
             for events in batches(read_events(path), BATCH):

@@ -36,7 +36,7 @@ class Segment:
         self.records = 0
         self._file: int = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
-    def append(self, record: UsageEvent | UsageDraft | str) -> int:
+    def append(self, record: UsageEvent | UsageDraft) -> int:
         """Add a record, wholly or not at all; its length.
 
         Raises:
@@ -63,9 +63,9 @@ def read_events(path: Path) -> Iterator[UsageEvent]:
     return _decoded(path, msgspec.msgpack.Decoder(UsageEvent))
 
 
-def read_drafts(path: Path) -> Iterator[UsageDraft | str]:
-    """The whole drafts of a file, and the ids of those taken back, up to its torn end if it has one."""
-    return _decoded(path, msgspec.msgpack.Decoder(UsageDraft | str))
+def read_drafts(path: Path) -> Iterator[UsageDraft]:
+    """The whole drafts of a file, up to its torn end if it has one."""
+    return _decoded(path, msgspec.msgpack.Decoder(UsageDraft))
 
 
 def count(path: Path) -> int:

@@ -91,16 +91,6 @@ class Spool:
         if self._events.size >= SEGMENT_BYTES:
             self.seal()
 
-    def forget(self, request_id: str) -> None:
-        """Take a draft back.
-
-        Raises:
-            OSError: That could not be written.
-        """
-        if request_id in self._open:
-            self.bytes += self._drafts[-1].segment.append(request_id)
-            self.settle(request_id)
-
     def settle(self, request_id: str) -> None:
         """Keep a draft no longer: its event is written."""
         opened = self._open.pop(request_id, None)

@@ -179,9 +179,8 @@ async def test_what_was_under_way_is_lost_after_the_grace_unless_another_told(
 ):
     dead = UsageLedger(stores.usage_events, tmp_path, **FAST)
     await dead.start()
-    for name in ("told", "untold", "forgotten"):
+    for name in ("told", "untold"):
         dead.open(draft(name))
-    dead.forget("forgotten")
     await dead.close()
     async with ledger_of(stores.usage_events, tmp_path, grace_s=1) as adopter:
         await asyncio.sleep(0.3)

@@ -18,7 +18,7 @@ def folder_of(root: Path) -> Path:
 
 
 def names_in(path: Path) -> list[str]:
-    return [f"not {one}" if isinstance(one, str) else one.request_id for one in read_drafts(path)]
+    return [one.request_id for one in read_drafts(path)]
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path):
@@ -139,27 +139,8 @@ def test_what_is_under_way_is_left_at_the_end(tmp_path: Path):
     spool.append_draft(draft("one"))
     spool.append_draft(draft("one"))
     spool.append_draft(draft("two"))
-    spool.forget("two")
     spool.close()
     (left,) = SpoolFolder.adopt(tmp_path)
     (path,) = left.files("drafts")
-    assert names_in(path) == ["one", "one", "two", "not two"]
+    assert names_in(path) == ["one", "one", "two"]
     left.close()
-
-
-def test_what_was_taken_back_stays_so_for_as_long_as_its_draft_is_there(tmp_path: Path):
-    spool = Spool(tmp_path)
-    spool.append_draft(draft("under way"))
-    spool.append_draft(draft("taken back"))
-    for number in range(6000):
-        spool.append_draft(draft(f"req_{number:06d}"))
-        if number == 2000:
-            spool.forget("taken back")
-        spool.settle(f"req_{number:06d}")
-    files = sorted(folder_of(tmp_path).glob("*.drafts"))
-    assert len(files) > 3
-    names = [name for path in files for name in names_in(path)]
-    assert names.index("taken back") < names.index("not taken back")
-    spool.settle("under way")
-    assert len(list(folder_of(tmp_path).glob("*.drafts"))) == 1
-    spool.close()
