@@ -342,7 +342,7 @@ async def test_an_event_that_no_database_could_hold_keeps_no_other_back(
         ledger.write(event("before"))
         ledger.write(event("long", Usage(2**63)))
         ledger.write(event("longer", Usage(2**70)))
-        ledger.write(event("old", started_at_ms=10**18))
+        ledger.write(event("late", started_at_ms=2**63))
         ledger.write(event("no text", model="\ud800"))
         ledger.open(draft("no text", model="\ud800"))
         ledger.write(event("after"))
