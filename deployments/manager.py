@@ -154,8 +154,9 @@ class ModelManager:
     async def _run(self, database: DeploymentHandle[Any] | None) -> None:
         uri = await uri_of(self._settings, database)
         client = Database(uri, self._settings.mongodb_database, timeout_s=self._settings.mongodb_timeout_s, pool_size=2)
-        events = UsageEvents(client, retention_days=self._settings.usage_retention_days)
-        ledger = UsageLedger(events, self._settings.state_dir / USAGE_FOLDER, grace_s=self._settings.usage_grace_s)
+        ledger = UsageLedger(
+            UsageEvents(client), self._settings.state_dir / USAGE_FOLDER, grace_s=self._settings.usage_grace_s
+        )
         await ledger.start()
         self._usage = OrphanUsage(ledger.write)
         self._registry = Registry(self._files, ModelRecords(client), self._settings.least_replicas)

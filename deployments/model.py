@@ -195,7 +195,9 @@ def router_config(max_replicas: int) -> RequestRouterConfig:
     Half a second by itself, for which a place that came free stays empty. A look costs a call to each replica, of which
     gateways make up to some hundred a second for a model like this.
     """
-    return RequestRouterConfig(max_backoff_s=min(0.5, max(0.1, 0.05 * max_replicas)))
+    # Serve's constructor takes numbers, whatever its annotation says.
+    longest_s: Any = min(0.5, max(0.1, 0.05 * max_replicas))
+    return RequestRouterConfig(max_backoff_s=longest_s)
 
 
 def application(

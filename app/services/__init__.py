@@ -123,7 +123,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         timeout_s=settings.mongodb_timeout_s,
         pool_size=settings.mongodb_pool_size,
     )
-    stores = Stores.of(database, usage_retention_days=settings.usage_retention_days)
+    stores = Stores.of(database)
     identity = _Identity.of(settings, stores)
     counting = _Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
     return Services(
@@ -145,7 +145,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         admission=Admission(counting.policies, counting.limiter, counting.ledger),
         limiter=counting.limiter,
         ledger=counting.ledger,
-        rollup=UsageRollup(stores),
+        rollup=UsageRollup(stores, retention_days=settings.usage_retention_days),
         usage_reports=UsageReports(stores),
         request_extras=frozenset(settings.request_extras),
     )

@@ -19,6 +19,12 @@ T = TypeVar("T")
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
 
+DUPLICATE = 11000
+"""The server's code for a key that is there already."""
+
+PER_OPERATION = 500
+"""Documents at the most in one write, so that each stays within its deadline."""
+
 
 class Database:
     """The database that this installation's documents live in.
@@ -108,3 +114,12 @@ async def update_each(collection: Collection, updates: Sequence[UpdateOne]) -> N
     """Make many updates in one call, inside of an operation; one that fails stops no other."""
     untyped: Any = collection  # Motor's own type of this call is incomplete.
     await untyped.bulk_write(list(updates), ordered=False)
+
+
+async def delete_older(collection: Collection, time: str, before_ms: int) -> bool:
+    """Delete some documents from before a time, inside of an operation; whether there may be more."""
+    cursor = collection.find({time: {"$lt": before_ms}}, {"_id": True}).limit(PER_OPERATION)
+    found = [document["_id"] for document in await cursor.to_list(PER_OPERATION)]
+    if found:
+        await collection.delete_many({"_id": {"$in": found}})
+    return len(found) == PER_OPERATION

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
-from app.storage.database import Database, update_each
+from app.storage.database import Database, Document, update_each
 
 OWNED = ("api_keys", "sessions", "project_users")
 """What is deleted with its owner."""
@@ -99,7 +99,7 @@ class Ownership:
 
     async def _give(self, owner: str, heir: str) -> None:
         # A key is one person's: what it did would still tell them apart.
-        change = {"$set": {"owner": heir} if heir != NOBODY else {"owner": heir, "key_id": None}}
+        change: Document = {"owner": heir} if heir != NOBODY else {"owner": heir, "key_id": None}
         for name in USAGE:
             collection = self._database.collection(name)
             # It may be much: in parts, each within its deadline.
@@ -108,6 +108,10 @@ class Ownership:
                     found = await collection.find({"owner": {"$eq": owner}}, {"_id": True}).limit(PART).to_list(PART)
                 if not found:
                     break
-                updates = [UpdateOne({"_id": document["_id"], "owner": owner}, change) for document in found]
+                updates = [UpdateOne({"_id": document["_id"], "owner": owner}, {"$set": change}) for document in found]
                 async with self._database.operation():
                     await update_each(collection, updates)
+        lots = self._database.collection("usage_lots")
+        within = {"$set": {f"sums.$[each].{name}": value for name, value in change.items()}}
+        async with self._database.operation():
+            await lots.update_many({"sums.owner": owner}, within, array_filters=[{"each.owner": owner}])

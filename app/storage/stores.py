@@ -17,6 +17,7 @@ from app.storage.projects import Projects
 from app.storage.sessions import Sessions
 from app.storage.usage_days import UsageDays
 from app.storage.usage_events import UsageEvents
+from app.storage.usage_lots import UsageLots
 from app.storage.usage_rollup import UsageRollupState
 from app.storage.users import Users
 
@@ -36,16 +37,13 @@ class Stores:
     limits: Limits
     limit_tables: LimitTables
     usage_events: UsageEvents
+    usage_lots: UsageLots
     usage_days: UsageDays
     usage_rollup: UsageRollupState
 
     @classmethod
-    def of(cls, database: Database, *, usage_retention_days: int = 400) -> Self:
-        """The repositories over one database.
-
-        Args:
-            usage_retention_days: How long usage is kept; 0 for ever.
-        """
+    def of(cls, database: Database) -> Self:
+        """The repositories over one database."""
         users = Users(database)
         return cls(
             users=users,
@@ -58,7 +56,8 @@ class Stores:
             logins=Logins(database),
             limits=Limits(database),
             limit_tables=LimitTables(database),
-            usage_events=UsageEvents(database, retention_days=usage_retention_days),
+            usage_events=UsageEvents(database),
+            usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
         )
@@ -70,6 +69,6 @@ class Stores:
             DatabaseUnavailable: The database did not answer.
         """
         identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
-        usage = (self.usage_events, self.usage_days, self.usage_rollup)
+        usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup)
         for store in (*identity, self.project_users, self.ownership, self.limits, *usage):
             await store.prepare()

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from app.domain.usage_report import SUMS, UsageQuery
-from app.storage.database import Database, Document, update_each
-from app.storage.usage_events import DUPLICATE, PER_OPERATION, time_sums
-from app.storage.usage_sums import Grouping, Key, matching, sums_of_sums
+from app.storage.database import DUPLICATE, PER_OPERATION, Database, Document, delete_older, update_each
+from app.storage.usage_sums import TIMES, Grouping, Key, matching, sums_of_sums
+
+_ADDED: Final = (*SUMS, *TIMES)
+_KEPT: Final = ("day_ms", "owner", "kind", "project_id", "key_id", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +50,23 @@ class UsageDays:
         day = ("day_ms", ASCENDING)
         async with self._database.operation():
             await self._days.create_index([day], name="day")
-            await self._days.create_index([("purge_at", ASCENDING)], expireAfterSeconds=0, name="purge")
-            for name in ("owner", "project_id", "key_id", "model"):
-                await self._days.create_index([(name, ASCENDING), day], name=name)
+            await self._days.create_index([("owner", ASCENDING), day], name="owner")
 
     async def add(self, batch: int, sums: Sequence[Document]) -> None:
         """Add what a batch sums up to, to the documents that do not have it.
 
         Args:
             batch: Its number; none smaller comes after it.
-            sums: As ``UsageEvents.sums_of_batch`` says them.
+            sums: As ``UsageLots.sums_of_batch`` says them; several may be for one document.
 
         Raises:
             DatabaseUnavailable: The database did not answer: some may have it, and adding again changes nothing.
         """
-        for first in range(0, len(sums), PER_OPERATION):
-            updates = [_addition(batch, group) for group in sums[first : first + PER_OPERATION]]
+        updates = _additions(batch, sums)
+        for first in range(0, len(updates), PER_OPERATION):
             async with self._database.operation():
                 try:
-                    await update_each(self._days, updates)
+                    await update_each(self._days, updates[first : first + PER_OPERATION])
                 except BulkWriteError as error:
                     # The document is there and has the batch: the filter missed it, so it was to be made anew.
                     if any(failure["code"] != DUPLICATE for failure in error.details["writeErrors"]):
@@ -97,15 +98,32 @@ class UsageDays:
             {mark["id"]: mark["batch"] for group in found for mark in group["late"]},
         )
 
+    async def purge(self, before_ms: int) -> bool:
+        """Delete some of the days that began before; whether there may be more of them.
 
-def _addition(batch: int, group: Document) -> UpdateOne:
-    kept = ("day_ms", "owner", "kind", "project_id", "key_id", "model", "purge_at")
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            return await delete_older(self._days, "day_ms", before_ms)
+
+
+def _additions(batch: int, sums: Sequence[Document]) -> list[UpdateOne]:
+    totals: dict[str, Document] = {}
+    for part in sums:
+        total = totals.setdefault(part["sum_id"], {**part, **dict.fromkeys(_ADDED, 0)})
+        for name in _ADDED:
+            total[name] += part[name]
+    return [_addition(batch, id_, total) for id_, total in totals.items()]
+
+
+def _addition(batch: int, id_: str, total: Document) -> UpdateOne:
     return UpdateOne(
-        {"_id": group["_id"], "batch": {"$lt": batch}},
+        {"_id": id_, "batch": {"$lt": batch}},
         {
-            "$inc": dict(time_sums(group)),
+            "$inc": {name: total[name] for name in _ADDED},
             "$set": {"batch": batch},
-            "$setOnInsert": {name: group[name] for name in kept},
+            "$setOnInsert": {name: total[name] for name in _KEPT},
         },
         upsert=True,
     )

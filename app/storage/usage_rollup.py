@@ -16,15 +16,15 @@ _ID = "rollup"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some events on their way into the sums.
+    """Some lots of events on their way into the sums.
 
     Attributes:
         number: One more than that of the batch before.
-        request_ids: Which events: settled when the batch begins, so that whoever goes on with it does the same.
+        lots: Which lots: settled when the batch begins, so that whoever goes on with it does the same.
     """
 
     number: int
-    request_ids: Sequence[str]
+    lots: Sequence[str]
 
 
 class UsageRollupState:
@@ -45,8 +45,11 @@ class UsageRollupState:
             with contextlib.suppress(DuplicateKeyError):
                 await self._state.insert_one(start)
 
-    async def lead(self, who: str, for_ms: int) -> bool:
-        """Become the one who rolls up, or stay it; whether that is so now. The time is the database's.
+    async def lead(self, who: str, for_ms: int) -> int | None:
+        """Become the one who rolls up, or stay it.
+
+        Returns:
+            The time by the database, in epoch milliseconds; None if somebody else leads.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -65,7 +68,7 @@ class UsageRollupState:
         ]
         async with self._database.operation():
             document = await self._state.find_one_and_update({"_id": _ID}, update, return_document=ReturnDocument.AFTER)
-        return built(_leader, document) == who
+        return document["until_ms"] - for_ms if document and document["leader"] == who else None
 
     async def resign(self, who: str) -> None:
         """Let somebody else roll up at once.
@@ -86,8 +89,8 @@ class UsageRollupState:
             document = await self._state.find_one({"_id": _ID})
         return built(_batch, document)
 
-    async def begin(self, who: str, request_ids: Sequence[str]) -> Batch | None:
-        """Begin a batch with these events; None if somebody else leads by now, or one is under way.
+    async def begin(self, who: str, lots: Sequence[str]) -> Batch | None:
+        """Begin a batch with these lots; None if somebody else leads by now, or one is under way.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -95,7 +98,7 @@ class UsageRollupState:
         async with self._database.operation():
             document = await self._state.find_one_and_update(
                 {"_id": _ID, "leader": who, "batch": None},
-                {"$set": {"batch": list(request_ids)}},
+                {"$set": {"batch": list(lots)}},
                 return_document=ReturnDocument.AFTER,
             )
         return built(_batch, document)
@@ -120,10 +123,6 @@ class UsageRollupState:
         async with self._database.operation():
             document = await self._state.find_one({"_id": _ID}, {"done": True})
         return document["done"] + 1 if document else 1
-
-
-def _leader(document: Document) -> str:
-    return document["leader"]
 
 
 def _batch(document: Document) -> Batch | None:

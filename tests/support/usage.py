@@ -10,6 +10,7 @@ import msgspec
 
 from app.domain.usage import NOTHING, Price, Usage, UsageDraft, UsageEvent, UsageStatus
 from app.domain.usage_report import BUCKET_MS, SUMS, UsageQuery, UsageRow
+from app.services.usage.rollup import UsageRollup
 from app.storage.database import Database
 from app.storage.stores import Stores
 
@@ -72,9 +73,22 @@ def random_events(count: int, seed: int, *, days: int = 3, prefix: str = "req") 
     return events
 
 
-async def insert(stores: Stores, events: list[UsageEvent]) -> None:
-    for first in range(0, len(events), 500):
-        await stores.usage_events.insert(events[first : first + 500])
+async def insert(stores: Stores, events: list[UsageEvent], *, at_once: int = 100) -> None:
+    for first in range(0, len(events), at_once):
+        await stores.usage_events.insert(events[first : first + at_once])
+
+
+async def settle(database: Database, stores: Stores) -> None:
+    """Roll up what there is, also what those who died did not get to: it is looked at twice first."""
+    rollup = UsageRollup(stores)
+    for _ in range(3):
+        await rollup.run_once()
+    await end_lease(database)
+
+
+async def end_lease(database: Database) -> None:
+    """What time does."""
+    await database.collection("usage_rollup").update_one({"_id": "rollup"}, {"$set": {"until_ms": 0}})
 
 
 def naive_rows(events: Iterable[UsageEvent], query: UsageQuery) -> list[UsageRow]:

@@ -19,7 +19,7 @@ from tests.support.usage import draft
 
 async def main(uri: str, name: str, folder: str, at_once: str) -> None:
     database = Database(uri, name, timeout_s=2, pool_size=4)
-    ledger = UsageLedger(UsageEvents(database, retention_days=400), Path(folder))
+    ledger = UsageLedger(UsageEvents(database), Path(folder))
     await ledger.start()
     waiting: list[tuple[str, int]] = []
     for number in range(10**9):

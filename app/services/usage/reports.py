@@ -22,12 +22,13 @@ MAX_TIME_MS = 2**53
 class UsageReports:
     """Sums and single requests, complete as of what the database has.
 
-    Whole days come from the sums by day and from the events that are not in them yet; all else from events.
+    Whole days come from the sums by day and from those of lots that are not in them yet; all else from events.
     What anybody but an admin is shown has to have their own id in ``owners``.
     """
 
     def __init__(self, stores: Stores) -> None:
         self._events = stores.usage_events
+        self._lots = stores.usage_lots
         self._days = stores.usage_days
         self._state = stores.usage_rollup
 
@@ -77,14 +78,14 @@ class UsageReports:
         self, total: dict[Key, list[int]], query: UsageQuery, start_ms: int, end_ms: int, after: Key | None, limit: int
     ) -> None:
         # The order is what makes it exact while a rollup goes on: all batches before this one are in their days now;
-        # an event of any other is in its day, as read, if the day has its batch or a later one; and one that is in no
+        # a lot of any other is in its days, as read, where they have its batch or a later one; and one that is in no
         # batch after the days were read was in none then.
         batch = await self._state.first_open()
         days = await self._days.sums(query, start_ms, end_ms, batch=batch, after=after, limit=limit)
-        events = await self._events.sums_since_batch(query, start_ms, end_ms, batch=batch, after=after)
+        lots = await self._lots.sums_since_batch(query, start_ms, end_ms, batch=batch, after=after)
         _add(total, days.groups.items())
         missing = (
-            (key, sums) for key, day, rolled, sums in events if not rolled or rolled > days.batches.get(day, batch - 1)
+            (key, sums) for key, day, rolled, sums in lots if not rolled or rolled > days.batches.get(day, batch - 1)
         )
         _add(total, missing)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -12,8 +13,7 @@ from app.services.usage.rollup import UsageRollup
 from app.storage.database import Database
 from app.storage.ownership import NOBODY, USAGE
 from app.storage.stores import Stores
-from app.storage.usage_events import UsageEvents
-from tests.support.usage import DAY_MS, NOW_MS, event, naive_rows, random_events
+from tests.support.usage import ALL_DAYS, DAY_MS, NOW_MS, event, insert, naive_rows, random_events
 
 ALL = UsageQuery(NOW_MS, NOW_MS + DAY_MS, None, ("owner", "key_id"))
 
@@ -43,27 +43,36 @@ async def test_which_of_some_are_there(stores: Stores):
     assert await stores.usage_events.known([]) == set()
 
 
-@pytest.mark.parametrize(("days", "kept"), [(400, 401), (1, 2)])
-async def test_requests_and_their_sums_are_kept_equally_long(database: Database, days: int, kept: int):
-    stores = Stores.of(database, usage_retention_days=days)
-    await stores.prepare()
-    await stores.usage_events.insert([event("one", started_at_ms=NOW_MS + 5000)])
+async def test_requests_and_their_sums_are_kept_equally_long(stores: Stores):
+    events = random_events(40, seed=22)
+    await stores.usage_events.insert(events)
     await UsageRollup(stores).run_once()
-    for name in USAGE:
-        (document,) = await database.collection(name).find({}).to_list(None)
-        purge_at: datetime = document["purge_at"]
-        assert purge_at.replace(tzinfo=UTC).timestamp() * 1000 == NOW_MS + kept * DAY_MS
-        assert (await database.collection(name).index_information())["purge"]["expireAfterSeconds"] == 0
+    for store in (stores.usage_events, stores.usage_days):
+        assert not await store.purge(NOW_MS)
+    assert await UsageReports(stores).rows(ALL_DAYS) == naive_rows(events, ALL_DAYS)
+    for store in (stores.usage_events, stores.usage_days):
+        assert not await store.purge(NOW_MS + DAY_MS)
+    # By day from the sums, by hour from the requests.
+    for bucket in ("day", "hour"):
+        left = UsageQuery(NOW_MS + DAY_MS, NOW_MS + 3 * DAY_MS, bucket)
+        assert await UsageReports(stores).rows(replace(ALL_DAYS, bucket=bucket)) == naive_rows(events, left) != []
 
 
-async def test_what_is_kept_for_ever_has_no_end(database: Database):
-    stores = Stores.of(database, usage_retention_days=0)
-    await stores.prepare()
-    await UsageEvents(database, retention_days=0).insert([event("one")])
-    await UsageRollup(stores).run_once()
-    for name in USAGE:
-        (document,) = await database.collection(name).find({}).to_list(None)
-        assert document.get("purge_at") is None
+async def test_much_that_is_old_is_deleted_in_parts(stores: Stores):
+    events = random_events(1100, seed=23, days=1)
+    await insert(stores, events, at_once=1100)
+    assert [await stores.usage_events.purge(NOW_MS + DAY_MS) for _ in range(3)] == [True, True, False]
+    assert await stores.usage_events.known([one.request_id for one in events]) == set()
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, True), (400, True), (1, False)])
+async def test_what_is_older_than_it_may_get_is_deleted_with_the_rollup(stores: Stores, days: int, left: bool):
+    old_ms = time.time_ns() // 1_000_000 - 3 * DAY_MS
+    await stores.usage_events.insert([event("old", started_at_ms=old_ms), event("new", started_at_ms=NOW_MS)])
+    await UsageRollup(stores, retention_days=days).run_once()
+    assert await stores.usage_events.known(["old", "new"]) == ({"old", "new"} if left else {"new"})
+    query = UsageQuery(old_ms - DAY_MS, NOW_MS + DAY_MS, bucket=None)
+    assert [row.requests for row in await UsageReports(stores).rows(query)] == [2 if left else 1]
 
 
 async def test_a_guest_keeps_their_usage_when_they_turn_out_to_have_an_account(stores: Stores):

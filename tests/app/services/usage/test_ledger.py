@@ -17,13 +17,12 @@ import pytest
 from app.domain.usage import Usage
 from app.services.usage.delivery import Delivery
 from app.services.usage.ledger import IN_MEMORY, UsageLedger
-from app.services.usage.rollup import UsageRollup
 from app.settings import SettingsError
 from app.storage.database import Database
 from app.storage.stores import Stores
 from app.storage.usage_events import UsageEvents
 from tests.support.mongo import MongoServer
-from tests.support.usage import day_sums, draft, event
+from tests.support.usage import day_sums, draft, event, settle
 
 FAST = {"every_s": 0.01, "adopt_every_s": 0.02, "grace_s": 0.2}
 ROOT = Path(__file__).resolve().parents[4]
@@ -123,7 +122,7 @@ async def test_what_a_killed_process_wrote_is_stored_once_by_whoever_adopts_it(
     lost = [one for one in found.values() if one["status"] == "lost"]
     assert 30 <= len(lost) <= 31
     assert {one["input_tokens"] for one in lost} == {0}
-    await UsageRollup(stores).run_once()
+    await settle(database, stores)
     sums = await day_sums(database)
     assert sums["requests"] == len(found)
     assert sums["input_tokens"] == sum(one["input_tokens"] for one in found.values())
@@ -220,7 +219,7 @@ async def test_the_end_waits_no_longer_than_it_may_and_leaves_the_rest_to_the_ne
     own_mongodb: MongoServer, tmp_path: Path
 ):
     database = Database(own_mongodb.uri, "test", timeout_s=0.5, pool_size=4)
-    events, root = UsageEvents(database, retention_days=0), tmp_path / "usage"
+    events, root = UsageEvents(database), tmp_path / "usage"
     try:
         own_mongodb.stop()
         ledger = UsageLedger(events, root, **FAST)
@@ -318,7 +317,7 @@ async def test_a_spool_that_is_too_long_has_no_room_until_the_database_is_back(
     database = Database(own_mongodb.uri, "test", timeout_s=0.3, pool_size=4)
     try:
         own_mongodb.stop()
-        events = UsageEvents(database, retention_days=0)
+        events = UsageEvents(database)
         async with ledger_of(events, tmp_path / "usage", spool_mb=1) as ledger:
             number = 0
             while ledger.has_room:
@@ -342,7 +341,7 @@ async def test_an_event_that_no_database_could_hold_keeps_no_other_back(
         ledger.write(event("before"))
         ledger.write(event("long", Usage(2**63)))
         ledger.write(event("longer", Usage(2**70)))
-        ledger.write(event("old", started_at_ms=10**18))
+        ledger.write(event("late", started_at_ms=2**63))
         ledger.write(event("no text", model="\ud800"))
         ledger.open(draft("no text", model="\ud800"))
         ledger.write(event("after"))

@@ -22,7 +22,7 @@ async def test_a_report_is_the_plain_sum_whatever_it_is_grouped_by(stores: Store
     # Half of it is in the sums by day, half is not yet.
     events = random_events(1200, seed=1)
     await insert(stores, events[:600])
-    await UsageRollup(stores, batch=400).run_once()
+    await UsageRollup(stores, batch=4).run_once()
     await insert(stores, events[600:])
     reports = UsageReports(stores)
     for bucket, by in itertools.product(("hour", "day", None), GROUPINGS):
@@ -105,7 +105,7 @@ async def test_a_report_is_complete_while_events_are_rolled_up(stores: Stores):
     query = UsageQuery(NOW_MS, NOW_MS + 3 * DAY_MS, "day", ("owner", "model"))
     expected = naive_rows(events, query)
     reports, seen = UsageReports(stores), 0
-    rolling = asyncio.create_task(UsageRollup(stores, batch=100).run_once())
+    rolling = asyncio.create_task(UsageRollup(stores, batch=1).run_once())
     while not rolling.done():
         assert await reports.rows(query) == expected
         seen += 1
