@@ -186,7 +186,9 @@ async def running_gateway(
         "secret_key": SECRET,
         "profile": "development",
         "mongodb_database": database_name,
+        # Far above what anything takes: a busy machine is no outage.
         "mongodb_timeout_s": 10,
+        "limits_timeout_s": 10,
         **settings,
     }
     services = build_services(
