@@ -18,6 +18,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """At the interpreter's end it is garbage like everything."""
+    gc.unfreeze()
+
+
 @pytest_asyncio.fixture
 async def clean_loop() -> AsyncIterator[None]:
     """Fails a test after which a task still runs, or an exception that nobody looked at was thrown away."""
