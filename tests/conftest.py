@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.support.gateway",
     "tests.support.sign_in",
     "tests.support.live",
+    "tests.support.side_by_side",
     "tests.support.no_skips",
 ]
 
@@ -28,9 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the whole service come last: it computes on the same cores, and its engines look like theirs.
+    """Tests of the whole service come last: its engines look like theirs.
 
-    Whoever asks for the service is marked ``live``, so that ``scripts/test`` can run the others side by side.
+    Whoever asks for the service is marked ``live``, so that ``scripts/test`` can deal them in another way.
     """
     for item in items:
         if "live" in getattr(item, "fixturenames", ()):

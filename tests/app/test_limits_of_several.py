@@ -57,7 +57,7 @@ class Hammer:
 
     async def _call(self, url: str) -> None:
         refused = 0
-        async with httpx.AsyncClient(base_url=url, headers=self._headers, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=url, headers=self._headers, timeout=60, verify=False) as client:
             while refused < 3:
                 try:
                     answer = await client.post("/v1/chat/completions", json=self._body)
@@ -72,7 +72,7 @@ class Hammer:
                     await asyncio.sleep(0.3)
 
 
-@pytest.mark.parametrize("number", [1, 2, 4])
+@pytest.mark.parametrize("number", [1, 4])
 async def test_as_many_requests_get_in_as_the_limit_says_and_not_one_more(
     number: int, tmp_path: Path, mongodb: MongoServer, database_name: str
 ) -> None:

@@ -6,11 +6,10 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Request, async_playwright
+from playwright.async_api import Browser, Page, Request, async_playwright
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -59,22 +58,24 @@ class Visit:
         self.complaints.append(f"failed: {request.url}: {request.failure}")
 
 
-@pytest.fixture
-async def visit(tmp_path: Path) -> AsyncIterator[Visit]:
-    """A fresh browser's empty page."""
+@pytest.fixture(scope="package")
+async def browser() -> AsyncIterator[Browser]:
+    """The browser, which takes longer to start than a page to open."""
     if CHROMIUM is None:
         assert not os.environ.get("CI"), "Chromium is not installed, and with CI=true nothing may be skipped"
         pytest.skip("Chromium is not installed (Debian's package chromium)")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=CHROMIUM,
-            headless=True,
-            args=list(FLAGS),
-            viewport={"width": 1280, "height": 1000},
-        )
-        page = await browser.new_page()
-        visit = Visit(page)
-        visit.watch()
-        yield visit
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=list(FLAGS))
+        yield browser
         await browser.close()
+
+
+@pytest.fixture
+async def visit(browser: Browser) -> AsyncIterator[Visit]:
+    """An empty page of somebody who was never here: no cookie, nothing kept."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 1000})
+    page = await context.new_page()
+    visit = Visit(page)
+    visit.watch()
+    yield visit
+    await context.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,21 +15,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module, over a project in a temporary folder."""
+def over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module, over a project in a folder."""
     spec = importlib.util.spec_from_file_location("bootstrap", ROOT / "scripts" / "bootstrap.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    lists = tmp_path / "lists"
-    lists.mkdir()
+    lists = folder / "lists"
+    lists.mkdir(exist_ok=True)
     (lists / "cpu.txt").write_text("# nothing\n")
     for name, value in {
-        "ROOT": tmp_path,
-        "VENV": tmp_path / ".venv",
-        "UNFINISHED": tmp_path / ".venv" / ".manta-unfinished",
+        "ROOT": folder,
+        "VENV": folder / ".venv",
+        "UNFINISHED": folder / ".venv" / ".manta-unfinished",
         "LISTS": lists,
         "NEEDED_BYTES": {"cpu": 1},
     }.items():
@@ -38,6 +38,28 @@ def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     return module
+
+
+@pytest.fixture
+def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, over a project where it never ran."""
+    return over(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project where it ran."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert over(folder, monkeypatch).main(["cpu"]) == 0
+    return folder
+
+
+@pytest.fixture
+def made(made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, over a project where it ran: nothing of the environment is missing."""
+    shutil.copytree(made_once, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return over(tmp_path, monkeypatch)
 
 
 def test_an_environment_is_made_once_and_has_the_command(bootstrap: ModuleType, capsys: pytest.CaptureFixture[str]):
@@ -68,38 +90,38 @@ def test_somebody_elses_broken_environment_is_left_alone(bootstrap: ModuleType, 
     assert (bootstrap.VENV / "theirs").exists()
 
 
-def test_a_missing_torch_build_is_explained(bootstrap: ModuleType, capsys: pytest.CaptureFixture[str]):
-    (bootstrap.LISTS / "cpu.txt").write_text("torch==2.13.0+cpu\n")
+def test_a_missing_torch_build_is_explained(made: ModuleType, capsys: pytest.CaptureFixture[str]):
+    (made.LISTS / "cpu.txt").write_text("torch==2.13.0+cpu\n")
 
-    assert bootstrap.main(["cpu"]) == 1
+    assert made.main(["cpu"]) == 1
     assert "torch==2.13.0+cpu was not found. It is PyTorch's CPU build" in capsys.readouterr().err
-    assert bootstrap.UNFINISHED.exists()
+    assert made.UNFINISHED.exists()
 
 
-def test_no_network_is_explained(
-    bootstrap: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_no_network_is_explained(made: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
-    (bootstrap.LISTS / "cpu.txt").write_text("idna==3.20\n")
+    (made.LISTS / "cpu.txt").write_text("idna==3.20\n")
 
-    assert bootstrap.main(["cpu"]) == 1
+    assert made.main(["cpu"]) == 1
     assert "The package index cannot be reached" in capsys.readouterr().err
 
 
-def test_too_little_disk_is_said_with_how_much_is_missing(bootstrap: ModuleType, capsys: pytest.CaptureFixture[str]):
-    bootstrap.NEEDED_BYTES["cpu"] = 10**18
+def test_too_little_disk_is_said_with_how_much_is_missing(made: ModuleType, capsys: pytest.CaptureFixture[str]):
+    made.NEEDED_BYTES["cpu"] = 10**18
+    (made.LISTS / "cpu.txt").write_text("no-such-package==1\n")
 
-    assert bootstrap.main(["cpu"]) == 1
+    assert made.main(["cpu"]) == 1
     assert "GB more have to be free" in capsys.readouterr().err
 
 
-def test_a_changed_list_is_installed_again(bootstrap: ModuleType):
-    assert bootstrap.main(["cpu"]) == 0
-    (bootstrap.LISTS / "cpu.txt").write_text("no-such-package==1\n")
+def test_a_changed_list_is_installed_again(made: ModuleType, capsys: pytest.CaptureFixture[str]):
+    assert made.main(["cpu"]) == 0
+    assert capsys.readouterr().out == "", "nothing is to be done"
+    (made.LISTS / "cpu.txt").write_text("no-such-package==1\n")
 
-    assert bootstrap.main(["cpu"]) == 1
+    assert made.main(["cpu"]) == 1
 
 
 @pytest.mark.parametrize("script", ["serve", "test", "lint"])

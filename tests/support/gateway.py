@@ -35,6 +35,7 @@ from deployments.engines.scripted import ScriptedEngine
 from tests.support.model_admin import ChangingModels
 from tests.support.mongo import MongoServer
 from tests.support.ports import bound_socket
+from tests.support.routes_once import routes_once
 
 SECRET = "the tests' secret, long enough to be one"
 CHAT, EMBEDDER, BROKEN, OFF = "scripted-chat", "org/embedder", "broken-model", "switched-off"
@@ -185,7 +186,9 @@ async def running_gateway(
         "secret_key": SECRET,
         "profile": "development",
         "mongodb_database": database_name,
+        # Far above what anything takes: a busy machine is no outage.
         "mongodb_timeout_s": 10,
+        "limits_timeout_s": 10,
         **settings,
     }
     services = build_services(
@@ -198,13 +201,15 @@ async def running_gateway(
     )
     await services.stores.prepare()
     key = await new_key(services)
-    app = create_app(services)
+    with routes_once.kept():
+        app = create_app(services)
     bearer = {"authorization": f"Bearer {key}"}
     try:
         async with (
             serving(app) as url,
-            httpx.AsyncClient(base_url=url, headers=bearer, timeout=60) as client,
-            httpx.AsyncClient(base_url=url, timeout=60) as anonymous,
+            # There is no certificate to check, and to read those of the machine takes longer than most tests.
+            httpx.AsyncClient(base_url=url, headers=bearer, timeout=60, verify=False) as client,
+            httpx.AsyncClient(base_url=url, timeout=60, verify=False) as anonymous,
         ):
             # Tests share them: what one was given must not speak for the next.
             for each in (client, anonymous):

@@ -1,7 +1,7 @@
-"""A gateway's worth of callers on a few limits, as a process of its own: ``python -m tests.support.limit_hammer JOB``.
+"""A gateway's worth of callers on a few limits, as a process of its own: ``python -m tests.support.limit_hammer JOBS``.
 
 It waits for a line on its standard input, takes as much as it gets, ends when nothing was to be had for a while, and
-prints how much it got.
+prints how much it got: for each of several jobs, which it does side by side.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def job(mongodb: MongoServer, name: str, bounds: Sequence[Bound], amounts: Amoun
 class Hammer:
     """A process that was started."""
 
-    def __init__(self, what: Job) -> None:
+    def __init__(self, *jobs: Job) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.limit_hammer", json.dumps(asdict(what))],
+            [sys.executable, "-m", "tests.support.limit_hammer", json.dumps([asdict(each) for each in jobs])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -84,16 +84,21 @@ class Hammer:
         return int(self.process.stdout.readline())
 
     def result(self) -> dict[str, int]:
-        """What it says in the end: how many requests were let in, and how many operations that took."""
+        """What it says in the end of its job: how many requests were let in, and how many operations that took."""
+        (result,) = self.results()
+        return result
+
+    def results(self) -> list[dict[str, int]]:
+        """The same, of all of its jobs."""
         said, _ = self.process.communicate(timeout=240)
         assert self.process.returncode == 0
         return json.loads(said.splitlines()[-1])
 
 
 @contextlib.contextmanager
-def hammers(jobs: Sequence[Job]) -> Iterator[list[Hammer]]:
-    """Processes that begin together."""
-    started = [Hammer(each) for each in jobs]
+def hammers(jobs: Sequence[Job | Sequence[Job]]) -> Iterator[list[Hammer]]:
+    """Processes that begin together, each with its job or jobs."""
+    started = [Hammer(*([each] if isinstance(each, Job) else each)) for each in jobs]
     try:
         for each in started:
             each.ready()
@@ -106,11 +111,19 @@ def hammers(jobs: Sequence[Job]) -> Iterator[list[Hammer]]:
             each.process.communicate()
 
 
-async def _hammer(what: Job) -> dict[str, int]:
-    if what.shift_s:
+async def _hammer_all(jobs: Sequence[Job]) -> list[dict[str, int]]:
+    if jobs[0].shift_s:
         real = time.time
-        time.time = lambda: real() + what.shift_s
-    database = Database(what.uri, what.database, timeout_s=30, pool_size=4)
+        time.time = lambda: real() + jobs[0].shift_s
+    databases = [Database(each.uri, each.database, timeout_s=30, pool_size=4) for each in jobs]
+    for database in databases:
+        await database.ping()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    return await asyncio.gather(*map(_hammer, jobs, databases))
+
+
+async def _hammer(what: Job, database: Database) -> dict[str, int]:
     store = Limits(database, slot_life_s=what.slot_life_s)
     operations = 0
     apply = store.apply
@@ -141,10 +154,6 @@ async def _hammer(what: Job) -> dict[str, int]:
                 reservation.settle(what.uses)
             await asyncio.sleep(0)
 
-    await database.ping()
-    print("ready", flush=True)
-    sys.stdin.readline()
-    last = time.monotonic()
     await asyncio.gather(*(call() for _ in range(what.callers)))
     if what.most < 10**9:
         # As one that holds what it has, until it is killed.
@@ -155,4 +164,4 @@ async def _hammer(what: Job) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_hammer(Job(**json.loads(sys.argv[1]))))))
+    print(json.dumps(asyncio.run(_hammer_all([Job(**each) for each in json.loads(sys.argv[1])]))))

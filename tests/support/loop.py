@@ -7,7 +7,20 @@ import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was imported to collect the tests is there to stay: not every look for garbage goes through it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At the interpreter's end it is garbage like everything."""
+    gc.unfreeze()
 
 
 @pytest_asyncio.fixture

@@ -1,4 +1,4 @@
-"""A process that writes usage as fast as it can, until it is killed: see ``tests.app.services.usage``.
+"""A process that writes usage as fast as it can, until it is killed or has written much: then it waits for that.
 
 After every event it adds a byte to its standard output, so that whoever killed it knows how many it had written.
 """
@@ -16,13 +16,16 @@ from app.storage.database import Database
 from app.storage.usage_events import UsageEvents
 from tests.support.usage import draft
 
+MOST = 10_000
+"""On a busy machine its end comes late."""
+
 
 async def main(uri: str, name: str, folder: str, at_once: str) -> None:
     database = Database(uri, name, timeout_s=2, pool_size=4)
     ledger = UsageLedger(UsageEvents(database), Path(folder))
     await ledger.start()
     waiting: list[tuple[str, int]] = []
-    for number in range(10**9):
+    for number in range(MOST):
         request_id = f"req_{number:07d}"
         ledger.open(draft(request_id))
         waiting.append((request_id, number))
@@ -32,6 +35,7 @@ async def main(uri: str, name: str, folder: str, at_once: str) -> None:
             os.write(1, b".")
         if number % 50 == 0:
             await asyncio.sleep(0.002)
+    await asyncio.sleep(3600)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A running vLLM engine for each file that asks for one: some tests kill it."""
+"""A running vLLM engine for all files that ask for one: the last of them kills it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def engine(weights: Path) -> AsyncIterator[VllmEngine]:
     """The engine, started."""
     engine = VllmEngine(spec(weights), str(weights))

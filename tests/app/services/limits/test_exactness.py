@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import time
+import uuid
 
 import pytest
 
@@ -32,16 +32,22 @@ CASES: dict[str, tuple[tuple[Bound, ...], Amounts, int]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("processes", "case"),
-    [*itertools.product((1, 2, 4, 8), ("requests", "tokens")), (4, "both"), (4, "of two subjects")],
-)
-async def test_as_much_is_let_in_as_the_limit_says(processes: int, case: str, mongodb: MongoServer, database_name: str):
-    bounds, amounts, fits = CASES[case]
-    what = job(mongodb, database_name, bounds, amounts, gateways=processes)
-    with hammers([what] * processes) as started:
-        results = await asyncio.gather(*(asyncio.to_thread(each.result) for each in started))
-    assert sum(each["admitted"] for each in results) == fits
+@pytest.fixture(scope="module", params=[1, 2, 4, 8])
+def admitted(request: pytest.FixtureRequest, mongodb: MongoServer) -> dict[str, int]:
+    """How many requests of each case so many processes let in, all of which play all cases at once."""
+    processes = request.param
+    jobs = [
+        job(mongodb, f"exactness_{uuid.uuid4().hex}", bounds, amounts, gateways=processes)
+        for bounds, amounts, _ in CASES.values()
+    ]
+    with hammers([jobs] * processes) as started:
+        found = [each.results() for each in started]
+    return {case: sum(each["admitted"] for each in results) for case, *results in zip(CASES, *found, strict=True)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_as_much_is_let_in_as_the_limit_says(case: str, admitted: dict[str, int]):
+    assert admitted[case] == CASES[case][2]
 
 
 async def test_what_is_not_used_is_let_in_again_to_the_last_token(mongodb: MongoServer, database_name: str):

@@ -107,7 +107,7 @@ async def test_what_a_killed_process_wrote_is_stored_once_by_whoever_adopts_it(
 ):
     root = tmp_path / "usage"
     writer = Writer(mongodb, database_name, root, 30)
-    await until(lambda: writer.written > 3000)
+    await until(lambda: writer.written > 2000)
     written = writer.kill()
     ledgers = [UsageLedger(stores.usage_events, root, **FAST) for _ in range(adopters)]
     await asyncio.gather(*(ledger.start() for ledger in ledgers))
