@@ -1,28 +1,8 @@
-"""How tests are dealt to processes that run them side by side: a pytest plugin.
-
-Files stay whole, so that what a file starts is started once. With ``--dist loadgroup`` the files that share something
-stay together too: the running service, or an engine.
-"""
+"""In which order tests are dealt to processes that run them side by side: a pytest plugin."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from xdist.scheduler import LoadFileScheduling
-
-TOGETHER = ("tests/contract/", "tests/deployments/engines/")
-"""Folders whose live tests share an engine."""
-
-ALONE = (
-    "tests/e2e/test_cluster.py",
-    "tests/e2e/test_faults.py",
-    "tests/e2e/test_ledger.py",
-    "tests/e2e/test_models_at_run_time.py",
-    "tests/e2e/test_scaling.py",
-    "tests/e2e/test_two_nodes.py",
-)
-"""Files that start a service of their own."""
 
 LONG = (
     "tests/app/cli/test_serve.py",
@@ -39,20 +19,6 @@ LONG = (
     "tests/scripts/",
 )
 """Files that take long, with few tests: begun last, one of them would keep everybody waiting."""
-
-
-class OneStart(LoadFileScheduling):
-    """Deals files, and those that share something as if they were one; all that is not named here, the service."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        named = [each for each in (*TOGETHER, *ALONE) if nodeid.startswith(each)]
-        return named[0] if named else "the running service"
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Ours, where it is asked for."""
-    return OneStart(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
