@@ -47,9 +47,11 @@ class Window:
     """
 
     __slots__ = (
+        "_all_back_ms",
         "_base_ms",
         "_carried",
         "_charge",
+        "_current_back_ms",
         "_rated_at",
         "_returns",
         "_seen_spent",
@@ -86,6 +88,9 @@ class Window:
         self._slices: Slices = ()
         self._spread_ms = 0.0
         self._base_ms = 0.0
+        # When all of it is back, and what is taken of the slice under way: for every answer, made once.
+        self._all_back_ms = 0.0
+        self._current_back_ms = 0.0
         self._returns: dict[int, int] = {}
         self._charge = 0
         self._carried = 0.0
@@ -99,20 +104,19 @@ class Window:
 
     def reset_in_s(self, now: float) -> float:
         """When all of it is back, from now."""
-        if not self._slices:
-            return 0.0
-        return max(0.0, (passes_at_ms(self.per, self._slices[-1][0]) - self._now_ms(now)) / 1000)
+        return max(0.0, (self._all_back_ms - self._now_ms(now)) / 1000) if self._slices else 0.0
 
     def reset_at(self, now: float) -> float:
         """The same in Unix seconds, by the database's clock."""
-        return self._now_ms(now) / 1000 + self.reset_in_s(now)
+        now_ms = self._now_ms(now)
+        return max(now_ms, self._all_back_ms) / 1000 if self._slices else now_ms / 1000
 
     def wait_s(self, limit: Limit, amount: int, now: float) -> float:
         """How long until so much more fits, by what the database last said; 0 if it seems to fit now."""
         now_ms = self._now_ms(now)
         fits_at = fits_at_ms(self.per, self._slices, limit.count - self.used + self.held, amount)
         # What is charged and not in the slices yet has passed, too, when the latest of them has.
-        fits_at = min(fits_at, passes_at_ms(self.per, self.current))
+        fits_at = min(fits_at, self._current_back_ms)
         if limit.burst is not None:
             interval = interval_ms(self.per, limit.count)
             spread_at = self._spread_ms + (amount - limit.burst) * interval
@@ -172,7 +176,7 @@ class Window:
             # What it takes instead is of the slice that is under way then.
             self.lapse()
             if not alone:
-                extra = max(waiting, self._recent(now))
+                extra = max(waiting, self._expected(now))
         returns = tuple((k, delta) for k, delta in self._returns.items() if delta)
         charge = self._charge + self.share.owed()
         self._returns, self._charge = {}, 0
@@ -194,6 +198,8 @@ class Window:
         self.used = sum(taken for _, taken in counted.slices) + pending
         self.known, self.seen_at, self._base_ms = True, sent, now_ms - got * 1000
         self.current = slice_at(self.per, now_ms)
+        self._current_back_ms = passes_at_ms(self.per, self.current)
+        self._all_back_ms = passes_at_ms(self.per, counted.slices[-1][0]) if counted.slices else 0.0
         if change is None:
             return
         if late := self.share.paid(self.current):
@@ -212,10 +218,10 @@ class Window:
         """The database's clock: what it shows by now, or a little less."""
         return self._base_ms + now * 1000
 
-    def _recent(self, now: float) -> int:
-        """How much was spent of it in about the last second."""
+    def _expected(self, now: float) -> int:
+        """How much will be spent of it while a lease lasts, if it goes on like in about the last second."""
         passed = now - self._rated_at
         recent = self.spent / passed if passed >= 1 else self.spent + self._carried * (1 - passed)
         self._carried, self._rated_at = recent, now
         self.spent = self._seen_spent = 0
-        return int(recent) if recent >= WORTH_A_LEASE else 0
+        return int(recent * LEASE_S) if recent >= WORTH_A_LEASE else 0
