@@ -205,7 +205,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "a biased token": {"logit_bias": {"100": 50, "200": 49}, "temperature": 1, "seed": 3},
     "one token": {"max_tokens": 1},
     "special tokens": {"skip_special_tokens": False, "ignore_eos": True},
-    "stop tokens": {"stop_token_ids": list(range(0, 370, 7)), "temperature": 2, "seed": 4},
+    "stop tokens": {"stop_token_ids": list(range(0, 370, 7)), "min_tokens": 4, "temperature": 2, "seed": 4},
     "what it refuses": {"stop_token_ids": [9999]},
 }
 PROMPTS = {
