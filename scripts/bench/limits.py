@@ -188,7 +188,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--rounds", type=count, default=3)
     add("--processes", type=count, default=4, help="that share the limit; default: 4")
-    add("--rate", type=count, default=200, help="requests a second that each of them asks for; default: 200")
+    add("--rate", type=count, default=400, help="requests a second that each of them asks for; default: 400")
     add("--seconds", type=count, default=10, help="of each measurement; default: 10")
     add("--mongodb", help="connection string of a database to use; default: the embedded one, in a folder of its own")
     add("--output", type=Path, default=ROOT / ".manta" / "bench" / "limits.md")

@@ -55,8 +55,8 @@ GUEST = {
     "resources": {"num_cpus": 0.1},
 }
 PATIENCE_S = 60
-GAP_S = 0.5
-"""The longest pause that a stream of fifty tokens a second may have: whatever it notices takes seconds."""
+GAP_S = 0.25
+"""The longest pause that a stream of fifty tokens a second may have."""
 
 
 @pytest.fixture(scope="module")
