@@ -114,8 +114,10 @@ class _Launch:
             keep = self.plan.detach
             return status if keep else self._watch()
         except KeyboardInterrupt:
-            self.screen.say("" if self.run.ready else "Interrupted.")
-            return 0 if self.run.ready else 130
+            # Others can read that it is ready a moment before this process knows.
+            ready = (self.run_file.read() or self.run).ready
+            self.screen.say("" if ready else "Interrupted.")
+            return 0 if ready else 130
         finally:
             if not keep:
                 self._stop()
