@@ -298,7 +298,7 @@ class LeasePool:
             self._follow = asyncio.get_running_loop().call_later(REFUSED_S, self._follow_up)
 
     def _offer(self, lease: Lease) -> None:
-        if lease.usable or (self._waiters and lease.reachable and not self._turnover.may_end()):
+        if lease.usable or (self._waiters and lease.reachable and not self._turnover.take_turn()):
             self._hand_on(lease)
         else:
             lease.end()

@@ -27,8 +27,8 @@ class Turnover:
         self._clock = clock
         self._next = 0.0
 
-    def may_end(self) -> bool:
-        """Whether one that is over its age ends now: nobody gets it, and all others go on."""
+    def take_turn(self) -> bool:
+        """End one that is over its age, if it is time; the next one is to wait for its turn. Whether it was time."""
         now = self._clock()
         if now < self._next:
             return False

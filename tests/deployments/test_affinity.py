@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -27,19 +26,10 @@ from deployments.affinity import (
     prefix_of,
     routing_for,
 )
+from tests.support.clock import Clock
 from tests.support.gateway import scripted
 
 IDLE = {"a": 0, "b": 0, "c": 0}
-
-
-@dataclass
-class Clock:
-    """Turned by hand."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def text(seed: object, length: int) -> bytes:

@@ -182,7 +182,7 @@ async def test_while_others_wait_leases_that_came_together_do_not_end_together(m
         serve.room = asyncio.Semaphore(0)
         second, third = ask(pool, "a"), ask(pool, "a")
         await asyncio.sleep(TURN_S)
-        assert pool._turnover.may_end()
+        assert pool._turnover.take_turn()
         pool.release(first)
         assert (await second).lease is first.lease, "the last one to end has not been made good"
         pool._turnover = Turnover()

@@ -1,27 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from app.services.backend import EngineRequest
 from deployments import quarantine as module
 from deployments.quarantine import SENTENCE_S, Quarantine
+from tests.support.clock import Clock
 
 REQUEST = EngineRequest("/v1/chat/completions", b'{"a": 1}', "id-1", "name")
 
 
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

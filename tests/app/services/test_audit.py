@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from app.domain.audit_event import Actor
@@ -13,18 +11,11 @@ from app.services.audit import Audit
 from app.storage.audit_log import AuditLog
 from app.storage.database import Database
 from app.storage.stores import Stores
+from tests.support.clock import Clock
 from tests.support.ports import free_port
 
 ORIGIN = Origin("10.0.0.1", "curl", "req_1")
 ADMIN = Actor("user_admin", "key_1", ORIGIN)
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_an_event_says_who_did_what_to_whom_when_and_from_where(stores: Stores):

@@ -21,6 +21,7 @@ from app.storage.database import Database
 from app.storage.sessions import Session
 from app.storage.stores import Stores
 from app.storage.users import now_ms
+from tests.support.clock import Clock
 
 SECRET = b"secret"
 OWNER = User("user_1", "user", "Somebody", 0)
@@ -52,14 +53,6 @@ class FakeKeys:
 
     def add(self, key: ApiKey, *, owner: User = OWNER, **changes: Any) -> None:
         self.keys[key.digest(SECRET)] = OwnedKey(replace(KEY, **changes), owner)
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +17,7 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.sessions import GRACE_S, SessionService
 from app.storage.stores import Stores
+from tests.support.clock import Clock
 
 KEY = b"key"
 DAY_S = 86_400
@@ -25,17 +26,9 @@ BROWSER = Origin("10.0.0.1", "browser", "req_1")
 OTHER_BROWSER = Origin("10.0.0.1", "another browser", "req_2")
 
 
-@dataclass
-class Clock:
-    now: float = 1_900_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_900_000_000.0)
 
 
 @pytest.fixture
