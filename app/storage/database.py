@@ -86,13 +86,13 @@ class Database:
             raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error
 
     async def ping(self) -> None:
-        """Return if the database answers.
+        """Return if the database answers what it is asked: its own ``ping`` may be answered where nothing else is.
 
         Raises:
             DatabaseUnavailable: It does not.
         """
         async with self.operation():
-            await self._client.admin.command("ping")
+            await self._database["users"].find_one({"_id": ""}, {"_id": True})
 
     def close(self) -> None:
         """Close every connection."""

@@ -38,7 +38,8 @@ class MongoServer:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "secantus", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--storage-path", str(self.folder / "data"), "--standalone", "--cache-size", "128M"]
+        # With a small one it stands still now and then, or for good, once it has more to write than that has room for.
+        command += ["--storage-path", str(self.folder / "data"), "--standalone", "--cache-size", "512M"]
         command += ["--log-level", "WARNING"]
         log = self.folder / "log"
         with log.open("ab") as output:
