@@ -50,6 +50,13 @@ class MongoServer:
             assert time.monotonic() < deadline, "the database did not come up"
             time.sleep(POLL_S)
 
+    def kill(self) -> None:
+        """End it at once, where nobody needs its files any more: in order takes it seconds."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def stop(self) -> None:
         if self.process is None:
             return
@@ -75,7 +82,7 @@ def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture
@@ -86,7 +93,7 @@ def own_mongodb(tmp_path: Path) -> Iterator[MongoServer]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture
