@@ -16,6 +16,7 @@ from app.storage.limit_tables import LimitTables
 from app.storage.limits import Limits
 from app.storage.logins import Logins
 from app.storage.ownership import Ownership
+from app.storage.processes import Processes
 from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
 from app.storage.sessions import Sessions
@@ -44,9 +45,13 @@ class Stores:
     usage_lots: UsageLots
     usage_days: UsageDays
     usage_rollup: UsageRollupState
+<<<<<<< HEAD
     conversations: Conversations
     items: Items
     conversation_words: ConversationWords
+=======
+    processes: Processes
+>>>>>>> state
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -68,9 +73,13 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
+<<<<<<< HEAD
             conversations=Conversations(database, Counters(database), words),
             items=Items(database, words),
             conversation_words=words,
+=======
+            processes=Processes(database),
+>>>>>>> state
         )
 
     async def prepare(self) -> None:
