@@ -16,8 +16,10 @@ from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.identities import Identities
+from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
 from app.services.limits.outage import Mode
+from app.services.liveness import Liveness
 from app.services.model_admin import FixedModels, ModelAdmin
 from app.services.oidc.provider import Provider
 from app.services.policies import Policies
@@ -74,6 +76,8 @@ class Services:
     ledger: UsageLedger
     rollup: UsageRollup
     usage_reports: UsageReports
+    liveness: Liveness
+    jobs: Jobs
     request_extras: frozenset[str]
 
     async def start(self) -> None:
@@ -85,9 +89,13 @@ class Services:
         await self.ledger.start()
         self.policies.start()
         self.rollup.start()
+        self.liveness.start()
+        self.jobs.start()
 
     async def close(self) -> None:
-        """Finish what nobody waited for, and close the database."""
+        """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
+        await self.jobs.close()
+        await self.liveness.close()
         await self.policies.close()
         await self.rollup.close()
         await self.limiter.close()
@@ -126,6 +134,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     stores = Stores.of(database)
     identity = _Identity.of(settings, stores)
     counting = _Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
+    state = _State.of(settings, stores)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -147,6 +156,8 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         ledger=counting.ledger,
         rollup=UsageRollup(stores, retention_days=settings.usage_retention_days),
         usage_reports=UsageReports(stores),
+        liveness=state.liveness,
+        jobs=state.jobs,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -182,6 +193,19 @@ class _Counting:
             grace_s=settings.usage_grace_s,
         )
         return cls(Policies(limits, stores.limit_tables, audit), limiter, ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The services that keep what outlives requests."""
+
+    liveness: Liveness
+    jobs: Jobs
+
+    @classmethod
+    def of(cls, settings: Settings, stores: Stores) -> _State:
+        liveness = Liveness(stores.processes, dead_s=settings.process_dead_s)
+        return cls(liveness, Jobs(liveness, limit=settings.background_jobs))
 
 
 @dataclass(frozen=True, slots=True)
