@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from app.schemas.common import MAX_TOOLS, Metadata, ModelName, ReasoningEffort, Share, Strict, example, kind_of
+from app.domain.assistant import ANY_MODEL
+from app.schemas.common import MAX_TOOLS, ModelName, ReasoningEffort, Share, Strict, example, kind_of
+from app.schemas.metadata import StoredMetadata
 from app.schemas.problem import wrong
 from app.schemas.tools import ResponseFormat, Tool
-
-from app.domain.assistant import ANY_MODEL
 
 MAX_INSTRUCTIONS = 256_000
 MAX_AVATAR = 2048
@@ -62,7 +62,7 @@ class AssistantFields(Strict):
     instructions: Instructions | None = Field(default=None, description="What runs begin with, as their system prompt.")
     tools: AssistantTools | None = Field(default=None, description="Functions alone, at most 128.")
     tool_resources: ToolResources | None = Field(default=None, description="May hold nothing: there are no files here.")
-    metadata: Metadata | None = Field(default=None, description="16 pairs of strings.")
+    metadata: StoredMetadata | None = Field(default=None, description="16 pairs of strings.")
     temperature: Temperature | None = None
     top_p: Share | None = None
     response_format: Format | None = Field(default=None, description="`auto`, text, any JSON object, or a schema.")

@@ -10,7 +10,6 @@ from app.schemas.assistants import Format, Instructions, Temperature, ToolResour
 from app.schemas.common import (
     INT32_MAX,
     MAX_TOOLS,
-    Metadata,
     ModelName,
     ReasoningEffort,
     Share,
@@ -18,6 +17,7 @@ from app.schemas.common import (
     example,
     kind_of,
 )
+from app.schemas.metadata import StoredMetadata
 from app.schemas.problem import wrong
 from app.schemas.threads import CreateThreadRequest, NewMessages
 from app.schemas.tools import NamedTool, Tool
@@ -62,7 +62,7 @@ class RunFields(Strict):
     tools: Annotated[list[Tool], Field(max_length=MAX_RUN_TOOLS, fail_fast=True)] | None = Field(
         default=None, description="In place of the assistant's; functions alone, at most 20."
     )
-    metadata: Metadata | None = Field(default=None, description="16 pairs of strings.")
+    metadata: StoredMetadata | None = Field(default=None, description="16 pairs of strings.")
     temperature: Temperature | None = None
     top_p: Share | None = None
     max_prompt_tokens: Bound | None = Field(default=None, description="Older turns are left out beyond it.")
@@ -103,7 +103,7 @@ class ChangeRunRequest(Strict):
 
     model_config = example({"metadata": {"ticket": "42"}})
 
-    metadata: Metadata | None = None
+    metadata: StoredMetadata | None = None
 
 
 class ToolOutput(Strict):

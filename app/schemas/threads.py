@@ -8,7 +8,8 @@ import msgspec
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from app.schemas.assistants import NoObjects, ToolResources
-from app.schemas.common import Metadata, Strict, example, kind_of, tagged_by
+from app.schemas.common import Strict, example, kind_of, tagged_by
+from app.schemas.metadata import StoredMetadata
 from app.schemas.problem import wrong
 
 MAX_CONTENT = 256_000
@@ -115,7 +116,7 @@ class CreateMessageRequest(Strict):
         Discriminator(kind_of, custom_error_type="kind", custom_error_message="a string or an array of content parts"),
     ]
     attachments: NoObjects | None = Field(default=None, description="Must be empty: there are no files here.")
-    metadata: Metadata | None = Field(default=None, description="16 pairs of strings.")
+    metadata: StoredMetadata | None = Field(default=None, description="16 pairs of strings.")
 
 
 NewMessages = Annotated[list[CreateMessageRequest], Field(max_length=MAX_MESSAGES, fail_fast=True)]
@@ -126,13 +127,13 @@ class ChangeMessageRequest(Strict):
 
     model_config = example({"metadata": {"starred": "yes"}})
 
-    metadata: Metadata | None = None
+    metadata: StoredMetadata | None = None
 
 
 class ThreadFields(Strict):
     """What a thread is made of besides its messages."""
 
-    metadata: Metadata | None = Field(default=None, description="16 pairs of strings.")
+    metadata: StoredMetadata | None = Field(default=None, description="16 pairs of strings.")
     tool_resources: ToolResources | None = Field(default=None, description="May hold nothing: there are no files here.")
     title: Annotated[str, Field(max_length=MAX_TITLE)] | None = Field(
         default=None, description="Jan's; left out, it is made of the first exchange."

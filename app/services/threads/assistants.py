@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain.assistant import ANY_MODEL, Assistant
 from app.domain.ids import is_id, new_id
+
+from app.domain.assistant import ANY_MODEL, Assistant
 from app.domain.page import Page, PageRequest
 from app.errors import NotFound
 from app.schemas.assistants import AssistantFields, ChangeAssistantRequest, CreateAssistantRequest
 from app.schemas.tools import Tool
 from app.storage.assistants import Assistants
 from app.storage.users import now_ms
-
 
 _EMPTY: Mapping[str, Any] = {"metadata": {}, "model": ANY_MODEL}
 """What null means, where it is not that there is nothing."""
