@@ -10,6 +10,8 @@ from app.domain.secrets import derived
 from app.services.access_tokens import AccessTokens
 from app.services.accounts import Accounts
 from app.services.admission import Admission
+from app.services.answers.journal import Journal
+from app.services.answers.keeper import Keeper
 from app.services.api_keys import KeyService
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
@@ -37,7 +39,10 @@ from app.storage.stores import Stores
 USAGE_FOLDER = "usage"
 """Below the state folder: what the database has not been told yet."""
 
-__all__ = ["Organization", "Services", "build_services"]
+ANSWERS_FOLDER = "answers"
+"""Beside it: answers that are to be kept."""
+
+__all__ = ["Answers", "Organization", "Services", "build_services"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,14 @@ class Organization:
     projects: ProjectService
     project_users: ProjectUserService
     service_accounts: ServiceAccounts
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What keeps answers: who else has a place for them adds it to the keeper."""
+
+    journal: Journal
+    keeper: Keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +87,23 @@ class Services:
     ledger: UsageLedger
     rollup: UsageRollup
     usage_reports: UsageReports
+    answers: Answers
     request_extras: frozenset[str]
 
     async def start(self) -> None:
         """Begin what goes on in the background.
 
         Raises:
-            SettingsError: Usage cannot be written where the settings say.
+            SettingsError: Usage or answers cannot be written where the settings say.
         """
         await self.ledger.start()
+        await self.answers.journal.start()
         self.policies.start()
         self.rollup.start()
 
     async def close(self) -> None:
         """Finish what nobody waited for, and close the database."""
+        await self.answers.journal.close()
         await self.policies.close()
         await self.rollup.close()
         await self.limiter.close()
@@ -126,6 +142,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     stores = Stores.of(database)
     identity = _Identity.of(settings, stores)
     counting = _Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
+    state = _State.of(settings, stores)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -147,8 +164,22 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         ledger=counting.ledger,
         rollup=UsageRollup(stores, retention_days=settings.usage_retention_days),
         usage_reports=UsageReports(stores),
+        answers=state.answers,
         request_extras=frozenset(settings.request_extras),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The services that keep what is said."""
+
+    answers: Answers
+
+    @classmethod
+    def of(cls, settings: Settings, stores: Stores) -> _State:
+        keeper = Keeper(stores)
+        journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
+        return cls(Answers(journal, keeper))
 
 
 @dataclass(frozen=True, slots=True)
