@@ -176,6 +176,16 @@ class Settings(BaseSettings):
         description="What answers that are to be kept may take there; then requests whose answers are kept are refused.",
     )
 
+    # work in the background
+    background_jobs: int = Field(
+        default=256, ge=1, description="Responses and runs that a gateway works on in the background at once."
+    )
+    process_dead_s: float = Field(
+        default=20,
+        ge=1,
+        description="After how long a gateway that is silent counts as dead, in seconds; others go on with its work.",
+    )
+
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")

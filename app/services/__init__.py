@@ -18,8 +18,10 @@ from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.identities import Identities
+from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
 from app.services.limits.outage import Mode
+from app.services.liveness import Liveness
 from app.services.model_admin import FixedModels, ModelAdmin
 from app.services.oidc.provider import Provider
 from app.services.policies import Policies
@@ -87,6 +89,8 @@ class Services:
     ledger: UsageLedger
     rollup: UsageRollup
     usage_reports: UsageReports
+    liveness: Liveness
+    jobs: Jobs
     answers: Answers
     request_extras: frozenset[str]
 
@@ -100,10 +104,14 @@ class Services:
         await self.answers.journal.start()
         self.policies.start()
         self.rollup.start()
+        self.liveness.start()
+        self.jobs.start()
 
     async def close(self) -> None:
-        """Finish what nobody waited for, and close the database."""
+        """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
+        await self.jobs.close()
         await self.answers.journal.close()
+        await self.liveness.close()
         await self.policies.close()
         await self.rollup.close()
         await self.limiter.close()
@@ -164,22 +172,11 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         ledger=counting.ledger,
         rollup=UsageRollup(stores, retention_days=settings.usage_retention_days),
         usage_reports=UsageReports(stores),
+        liveness=state.liveness,
+        jobs=state.jobs,
         answers=state.answers,
         request_extras=frozenset(settings.request_extras),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The services that keep what is said."""
-
-    answers: Answers
-
-    @classmethod
-    def of(cls, settings: Settings, stores: Stores) -> _State:
-        keeper = Keeper(stores)
-        journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
-        return cls(Answers(journal, keeper))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +210,22 @@ class _Counting:
             grace_s=settings.usage_grace_s,
         )
         return cls(Policies(limits, stores.limit_tables, audit), limiter, ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The services that keep what outlives requests."""
+
+    liveness: Liveness
+    jobs: Jobs
+    answers: Answers
+
+    @classmethod
+    def of(cls, settings: Settings, stores: Stores) -> _State:
+        liveness = Liveness(stores.processes, dead_s=settings.process_dead_s)
+        keeper = Keeper(stores)
+        journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
+        return cls(liveness, Jobs(liveness, limit=settings.background_jobs), Answers(journal, keeper))
 
 
 @dataclass(frozen=True, slots=True)

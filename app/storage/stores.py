@@ -12,6 +12,7 @@ from app.storage.limit_tables import LimitTables
 from app.storage.limits import Limits
 from app.storage.logins import Logins
 from app.storage.ownership import Ownership
+from app.storage.processes import Processes
 from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
 from app.storage.sessions import Sessions
@@ -40,6 +41,7 @@ class Stores:
     usage_lots: UsageLots
     usage_days: UsageDays
     usage_rollup: UsageRollupState
+    processes: Processes
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -60,6 +62,7 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
+            processes=Processes(database),
         )
 
     async def prepare(self) -> None:
