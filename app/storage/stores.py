@@ -7,7 +7,11 @@ from typing import Self
 
 from app.storage.api_keys import ApiKeys
 from app.storage.audit_log import AuditLog
+from app.storage.conversation_words import ConversationWords
+from app.storage.conversations import Conversations
+from app.storage.counters import Counters
 from app.storage.database import Database
+from app.storage.items import Items
 from app.storage.limit_tables import LimitTables
 from app.storage.limits import Limits
 from app.storage.logins import Logins
@@ -41,12 +45,19 @@ class Stores:
     usage_lots: UsageLots
     usage_days: UsageDays
     usage_rollup: UsageRollupState
+<<<<<<< HEAD
+    conversations: Conversations
+    items: Items
+    conversation_words: ConversationWords
+=======
     processes: Processes
+>>>>>>> state
 
     @classmethod
     def of(cls, database: Database) -> Self:
         """The repositories over one database."""
         users = Users(database)
+        words = ConversationWords(database)
         return cls(
             users=users,
             keys=ApiKeys(database, users),
@@ -62,7 +73,13 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
+<<<<<<< HEAD
+            conversations=Conversations(database, Counters(database), words),
+            items=Items(database, words),
+            conversation_words=words,
+=======
             processes=Processes(database),
+>>>>>>> state
         )
 
     async def prepare(self) -> None:
@@ -73,5 +90,6 @@ class Stores:
         """
         identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
         usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup)
-        for store in (*identity, self.project_users, self.ownership, self.limits, *usage):
+        kept = (self.conversations, self.items, self.conversation_words)
+        for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept):
             await store.prepare()

@@ -1,0 +1,142 @@
+"""The collection ``conversation_words``: what conversations are found by.
+
+Beside each text that is stored, the words that its conversation has not had yet, in small documents. So what a search
+reads of a conversation grows with its vocabulary, and not with its length.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pymongo import ASCENDING
+
+from app.domain.words import words_of
+from app.storage.database import PER_OPERATION, Collection, Database, Document
+from app.storage.windows import Place
+
+MOST_OF_A_TEXT: Final = 2000
+"""Words that count of one text: what is behind them is not found."""
+
+PER_DOCUMENT: Final = 200
+KEPT: Final = 200_000
+"""Words at the most that a process remembers of conversations."""
+
+
+@dataclass(slots=True)
+class _Known:
+    number: int
+    words: set[int]
+
+
+class ConversationWords:
+    """Writes and finds words; remembers which a conversation has, so that it is asked once a process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._words: Collection = database.collection("conversation_words")
+        self._conversations: Collection = database.collection("conversations")
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._kept = 0
+
+    async def prepare(self) -> None:
+        """Make the indexes that searches rest on.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        by_word = [("owner", ASCENDING), ("words", ASCENDING), ("number", ASCENDING)]
+        async with self._database.operation():
+            await self._words.create_index(by_word, name="words")
+            await self._words.create_index([("conversation", ASCENDING)], name="conversation")
+
+    async def add(self, owner: str, conversation: str, texts: Iterable[str]) -> None:
+        """Make a conversation be found by what is in these texts.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        said: dict[str, None] = {}
+        for text in texts:
+            said.update(dict.fromkeys(words_of(text, MOST_OF_A_TEXT)))
+        if not said:
+            return
+        known = await self._remembered(owner, conversation)
+        if known is None:
+            return
+        new = [word for word in said if hash(word) not in known.words]
+        for part in (new[at : at + PER_DOCUMENT] for at in range(0, len(new), PER_DOCUMENT)):
+            async with self._database.operation():
+                await self._words.insert_one(_document(owner, conversation, known.number, part))
+            known.words.update(map(hash, part))
+            self._kept += len(part)
+        self._forget_oldest()
+
+    async def set_title(self, owner: str, conversation: str, number: int, title: str | None) -> None:
+        """Make a conversation be found by its title, and by no earlier one.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        document = _document(owner, conversation, number, words_of(title or "", PER_DOCUMENT)) | {"title": True}
+        async with self._database.operation():
+            await self._words.replace_one({"_id": f"{conversation}:title"}, document, upsert=True)
+
+    async def find(self, owner: str, words: Sequence[str], low: int, high: int) -> set[Place]:
+        """The conversations with numbers from ``low`` on and below ``high`` that have all of these words.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        found: set[Place] | None = None
+        for word in words:
+            where = {"owner": {"$eq": owner}, "words": {"$eq": word}, "number": {"$gte": low, "$lt": high}}
+            async with self._database.operation():
+                documents = await self._words.find(where, {"number": True, "conversation": True}).to_list(None)
+            places = {(document["number"], document["conversation"]) for document in documents}
+            found = places if found is None else found & places
+            if not found:
+                break
+        return found or set()
+
+    async def delete_some(self, conversation: str) -> bool:
+        """Delete some words of a conversation; whether there may be more.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        where = {"conversation": {"$eq": conversation}}
+        async with self._database.operation():
+            found = await self._words.find(where, {"_id": True}).limit(PER_OPERATION).to_list(PER_OPERATION)
+            if found:
+                await self._words.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
+        return len(found) == PER_OPERATION
+
+    async def _remembered(self, owner: str, conversation: str) -> _Known | None:
+        key = owner, conversation
+        if (known := self._known.get(key)) is not None:
+            self._known.move_to_end(key)
+            return known
+        where = {"_id": {"$eq": conversation}, "owner": {"$eq": owner}, "gone_at_ms": None}
+        async with self._database.operation():
+            document = await self._conversations.find_one(where, {"number": True})
+        if document is None:
+            return None
+        of_it = {"conversation": {"$eq": conversation}, "title": None}
+        async with self._database.operation():
+            stored = await self._words.find(of_it, {"words": True}).to_list(None)
+        known = _Known(document["number"], {hash(word) for each in stored for word in each["words"]})
+        self._known[key] = known
+        self._kept += len(known.words)
+        return known
+
+    def _forget_oldest(self) -> None:
+        while self._kept > KEPT and len(self._known) > 1:
+            _, known = self._known.popitem(last=False)
+            self._kept -= len(known.words)
+
+
+def _document(owner: str, conversation: str, number: int, words: Sequence[str]) -> Document:
+    return {"owner": owner, "conversation": conversation, "number": number, "words": list(words)}

@@ -1,0 +1,243 @@
+"""The collection ``conversations``: each has a number by creation and one by its last change, dense for every owner.
+
+A conversation that was deleted stays as a mark without numbers until its items are gone: see ``ConversationPurge``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from pymongo import ASCENDING, ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from app.domain.conversation import EVERY_CONVERSATION, Conversation, ConversationFilter
+from app.domain.page import Page, PageRequest
+from app.errors import Conflict
+from app.storage.conversation_words import ConversationWords
+from app.storage.counters import Counters
+from app.storage.database import Collection, Database, Document, built
+from app.storage.ordered_conversations import OrderedConversations
+from app.storage.users import now_ms
+
+LIVE: Final[Mapping[str, Any]] = {"gone_at_ms": None}
+_NEVER_SET: Final = ("title", "title_given", "model", "metadata", "tool_resources")
+
+
+class Conversations:
+    """What people said and were answered, by conversation; the items are in a collection of their own."""
+
+    def __init__(self, database: Database, counters: Counters, words: ConversationWords) -> None:
+        self._database = database
+        self._counters = counters
+        self._words = words
+        self._conversations: Collection = database.collection("conversations")
+        self._ordered = OrderedConversations(database, counters, words, conversation_of)
+
+    async def prepare(self) -> None:
+        """Make the indexes that lists rest on.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            for name in ("number", "touched"):
+                await self._conversations.create_index([("owner", ASCENDING), (name, ASCENDING)], name=name)
+            await self._conversations.create_index([("gone_at_ms", ASCENDING)], name="gone", sparse=True)
+
+    async def insert(self, conversation: Conversation) -> Conversation:
+        """Store a new conversation; one of this id that is stored stays as it is.
+
+        Returns:
+            What is stored.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+            Conflict: One of this id was deleted.
+        """
+        owner = conversation.owner
+        number = await self._counters.next(owner, "created")
+        touched = await self._counters.next(owner, "touched")
+        document = _document(conversation) | {"number": number, "touched": touched}
+        try:
+            async with self._database.operation():
+                await self._insert(document)
+        except _Stored:
+            stored = await self.get(owner, conversation.id)
+            if stored is None:
+                raise Conflict("The conversation that this made was deleted since.") from None
+            return stored
+        await self._words.set_title(owner, conversation.id, number, conversation.title)
+        return conversation_of(document)
+
+    async def get(self, owner: str, id_: str) -> Conversation | None:
+        """One that is theirs.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            document = await self._conversations.find_one(_one(owner, id_))
+        return built(conversation_of, document)
+
+    async def list(
+        self, owner: str, page: PageRequest, wanted: ConversationFilter = EVERY_CONVERSATION
+    ) -> Page[Conversation]:
+        """Conversations of somebody that the filter lets through.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+            InvalidRequest: The page hangs on one that is not in the list.
+        """
+        return await self._ordered.page(owner, page, wanted)
+
+    async def change(self, owner: str, id_: str, **fields: Any) -> Conversation | None:
+        """Set ``title``, ``model``, ``metadata`` or ``tool_resources``, as they are in a ``Conversation``.
+
+        Returns:
+            The conversation as changed, or None if there is none such.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        assert fields.keys() <= set(_NEVER_SET)
+        if "title" in fields:
+            fields["title_given"] = fields["title"] is not None
+        changed = await self._touch(owner, id_, {"$set": _stored(fields)})
+        if changed is not None and "title" in fields:
+            await self._words.set_title(owner, id_, changed.number, changed.title)
+        return changed
+
+    async def begin_turn(self, owner: str, id_: str, turns: int = 1) -> int | None:
+        """Reserve turns for somebody who is about to write.
+
+        Returns:
+            The first of them, or None if there is no such conversation.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        changed = await self._touch(owner, id_, {"$inc": {"turns": turns}})
+        return None if changed is None else changed.turns - turns
+
+    async def title_if_none(self, owner: str, id_: str, title: str) -> None:
+        """Call a conversation so that is not called anything.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            document = await self._conversations.find_one_and_update(
+                {**_one(owner, id_), "title": None}, {"$set": {"title": title}}, return_document=ReturnDocument.AFTER
+            )
+        if (titled := built(conversation_of, document)) is not None:
+            await self._words.set_title(owner, id_, titled.number, title)
+
+    async def delete(self, owner: str, id_: str) -> bool:
+        """Take a conversation out of sight, at once and for good; whether there was one.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        update = {
+            "$set": {"gone_at_ms": now_ms()},
+            "$unset": {"number": "", "touched": "", "metadata": "", "title": ""},
+        }
+        async with self._database.operation():
+            return (await self._conversations.update_one(_one(owner, id_), update)).modified_count == 1
+
+    async def gone(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
+        """Owners and ids of conversations that were deleted before a time and are not quite gone.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        where = {"gone_at_ms": {"$gt": 0, "$lt": before_ms}}
+        async with self._database.operation():
+            found = await self._conversations.find(where, {"owner": True}).limit(limit).to_list(limit)
+        return [(document["owner"], document["_id"]) for document in found]
+
+    async def forget(self, owner: str, id_: str) -> None:
+        """Take away what is left of a conversation that was deleted.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            await self._conversations.delete_one(
+                {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "gone_at_ms": {"$gt": 0}}
+            )
+
+    async def _touch(self, owner: str, id_: str, update: Document) -> Conversation | None:
+        # Drawn first: whoever changes it later has the greater number, whichever of them comes first to the document.
+        touched = await self._counters.next(owner, "touched")
+        newest = {"$max": {"touched": touched, "updated_at_ms": now_ms()}}
+        async with self._database.operation():
+            document = await self._conversations.find_one_and_update(
+                _one(owner, id_), {**update, **newest}, return_document=ReturnDocument.AFTER
+            )
+        return built(conversation_of, document)
+
+    async def _insert(self, document: Document) -> None:
+        try:
+            await self._conversations.insert_one(document)
+        except DuplicateKeyError:
+            raise _Stored from None
+
+
+class _Stored(Exception):
+    """There is one of this id."""
+
+
+def conversation_of(document: Document) -> Conversation:
+    """What a document stands for."""
+    resources = document.get("tool_resources")
+    return Conversation(
+        id=document["_id"],
+        owner=document["owner"],
+        created_at_ms=document["created_at_ms"],
+        updated_at_ms=document["updated_at_ms"],
+        title=document.get("title"),
+        model=document.get("model"),
+        metadata=dict(document.get("metadata") or ()),
+        turns=document["turns"],
+        number=document["number"],
+        touched=document["touched"],
+        title_given=document["title_given"],
+        tool_resources=None if resources is None else msgspec.json.decode(resources),
+    )
+
+
+def _one(owner: str, id_: str) -> Document:
+    return {"_id": {"$eq": id_}, "owner": {"$eq": owner}, **LIVE}
+
+
+def _document(conversation: Conversation) -> Document:
+    return {
+        "_id": conversation.id,
+        "owner": conversation.owner,
+        "created_at_ms": conversation.created_at_ms,
+        "updated_at_ms": conversation.updated_at_ms,
+        "turns": conversation.turns,
+        **_stored(
+            {
+                "title": conversation.title,
+                "title_given": conversation.title_given,
+                "model": conversation.model,
+                "metadata": conversation.metadata,
+                "tool_resources": conversation.tool_resources,
+            }
+        ),
+    }
+
+
+def _stored(fields: Mapping[str, Any]) -> Document:
+    # No name that a caller made up is ever one of the database's.
+    stored = dict(fields)
+    if "metadata" in stored:
+        pairs: Mapping[str, str] = stored["metadata"] or {}
+        stored["metadata"] = [list(pair) for pair in pairs.items()]
+    if stored.get("tool_resources") is not None:
+        stored["tool_resources"] = msgspec.json.encode(stored["tool_resources"]).decode()
+    return stored
