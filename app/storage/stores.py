@@ -45,13 +45,10 @@ class Stores:
     usage_lots: UsageLots
     usage_days: UsageDays
     usage_rollup: UsageRollupState
-<<<<<<< HEAD
     conversations: Conversations
     items: Items
     conversation_words: ConversationWords
-=======
     processes: Processes
->>>>>>> state
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -73,13 +70,10 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
-<<<<<<< HEAD
             conversations=Conversations(database, Counters(database), words),
             items=Items(database, words),
             conversation_words=words,
-=======
             processes=Processes(database),
->>>>>>> state
         )
 
     async def prepare(self) -> None:
