@@ -142,6 +142,17 @@ class Items:
 
         return await Windowed(fetch, lambda item: places[item.id], find, len(items)).page(page)
 
+    async def set_extra(self, owner: str, item: Item) -> bool:
+        """Store what only threads show of an item, as it is now; whether the item is there.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        where = _one(owner, item.conversation or "", item.id)
+        extra = msgspec.json.encode(item.extra).decode()
+        async with self._database.operation():
+            return (await self._items.update_one(where, {"$set": {"extra": extra}})).matched_count == 1
+
     async def delete(self, owner: str, conversation: str, id_: str) -> bool:
         """Delete an item of a conversation; whether there was one.
 

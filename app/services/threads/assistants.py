@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain.ids import is_id, new_id
-
 from app.domain.assistant import ANY_MODEL, Assistant
+from app.domain.ids import is_id, new_id
 from app.domain.page import Page, PageRequest
 from app.errors import NotFound
 from app.schemas.assistants import AssistantFields, ChangeAssistantRequest, CreateAssistantRequest
