@@ -9,11 +9,20 @@ KEEPALIVE = b": waiting for the model\n\n"
 
 
 class Channel:
-    """What is sent is read once, by one reader, who may leave before the end."""
+    """What is sent is read once, by one reader, who may leave before the end.
 
-    def __init__(self) -> None:
+    Args:
+        is_read: Whether there is a reader at all.
+    """
+
+    def __init__(self, *, is_read: bool = True) -> None:
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._left = False
+        self._left = not is_read
+
+    @property
+    def is_read(self) -> bool:
+        """Whether anybody may still read it."""
+        return not self._left
 
     def send(self, events: bytes) -> None:
         """Tell the reader, if there is one yet."""
