@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     answers_spool_mb: int = Field(
         default=1024,
         ge=1,
-        description="What answers that are to be kept may take there; then requests whose answers are kept are refused.",
+        description="What answers that are to be kept may take there; then what would add to them is refused.",
     )
 
     # work in the background

@@ -57,8 +57,10 @@ class Journal:
         self._left: deque[Record] = deque()
         self._bytes_left = 0
         self._something_left = asyncio.Event()
+        self._nothing_left = asyncio.Event()
         self._complain_at = 0.0
         self._away = False
+        self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -95,6 +97,7 @@ class Journal:
             self._folder = SpoolFolder.make(self._root)
         except OSError as error:
             raise SettingsError(f"Answers cannot be written to {self._root}: {error.strerror}.") from None
+        self._closing = False
         self._tasks = [
             asyncio.create_task(self._keep_left(), name="answers left"),
             asyncio.create_task(self._adopt_often(), name="answers of dead processes"),
@@ -104,10 +107,10 @@ class Journal:
         """Keep what there is, for so many seconds at the most; what is left is on disk for whoever comes next."""
         for record in list(self._under_way):
             record.leave()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s if self._tasks else 0):
-                while self._left and not self._away:
-                    await asyncio.sleep(0.01)
+        self._closing = True
+        if self._left and self._tasks and not self._away:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._nothing_left.wait(), timeout_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -150,6 +153,7 @@ class Journal:
         self._left.append(record)
         self._bytes_left += record.size
         self._something_left.set()
+        self._nothing_left.clear()
 
     async def _keep_left(self) -> None:
         wait_s = FIRST_WAIT_S
@@ -160,6 +164,8 @@ class Journal:
                 await self._keep(record)
             except DatabaseUnavailable:
                 self._is_away()
+                if self._closing:
+                    self._nothing_left.set()
                 # Not all processes at once.
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)
@@ -175,6 +181,7 @@ class Journal:
             self._bytes_left -= record.size
             if not self._left:
                 self._something_left.clear()
+                self._nothing_left.set()
 
     async def _adopt_often(self) -> None:
         while True:
@@ -210,7 +217,7 @@ class Journal:
                 raise
             except Exception:
                 logger.exception("An answer of %s cannot be kept, and is left out", found[0].owner)
-        path.unlink(missing_ok=True)
+        await asyncio.to_thread(path.unlink, missing_ok=True)
 
     def _is_away(self) -> None:
         if not self._away:
