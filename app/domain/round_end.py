@@ -12,22 +12,24 @@ from typing import Any, Final, Literal
 from app.domain.completion import Completion, output_items
 from app.domain.ids import with_prefix
 from app.domain.item import ANSWER, Item, position
-from app.domain.run import NO_TOKENS, LastError, Run, RunStatus, Tokens
+from app.domain.run import NO_TOKENS, IncompleteReason, LastError, Run, RunStatus, Tokens
 from app.domain.run_step import RunStep, StepStatus
 from app.domain.thread import Reason
 
-Ending = Literal["answered", "cancelled", "expired", "failed"]
-"""``answered``: the engine came to the end of its answer, maybe because it was long enough."""
+Ending = Literal["answered", "too_long", "cancelled", "expired", "failed"]
+"""``answered``: the engine came to the end of its answer, maybe because it was long enough. ``too_long``: the prompt."""
 
 BROKEN: Final = LastError("server_error", "The answer broke off. What came before is kept; run it again.")
 _REASONS: Final[Mapping[Ending, Reason]] = {
     "answered": "max_tokens",
+    "too_long": "max_tokens",
     "cancelled": "run_cancelled",
     "expired": "run_expired",
     "failed": "run_failed",
 }
 _ENDED: Final[Mapping[Ending, StepStatus]] = {
     "answered": "completed",
+    "too_long": "completed",
     "cancelled": "cancelled",
     "expired": "expired",
     "failed": "failed",
@@ -72,13 +74,15 @@ def end_round(
         tokens=run.tokens + tokens,
         calls=calls if status == "requires_action" else (),
         error=failure,
-        incomplete="max_completion_tokens" if status == "incomplete" else None,
+        incomplete=_incomplete(ending) if status == "incomplete" else None,
         ended_at_ms=None if status == "requires_action" else now_ms,
     )
     return RoundEnd(after, _steps(run, items, calls, ending, status, tokens, now_ms, failure), items)
 
 
 def _status(completion: Completion, ending: Ending, has_calls: bool) -> RunStatus:
+    if ending == "too_long":
+        return "incomplete"
     if ending != "answered":
         return ending
     choice = completion.first
@@ -87,6 +91,10 @@ def _status(completion: Completion, ending: Ending, has_calls: bool) -> RunStatu
     if choice.finish_reason == "length":
         return "incomplete"
     return "requires_action" if has_calls else "completed"
+
+
+def _incomplete(ending: Ending) -> IncompleteReason:
+    return "max_prompt_tokens" if ending == "too_long" else "max_completion_tokens"
 
 
 def _items(run: Run, completion: Completion, ending: Ending, now_ms: int) -> list[Item]:

@@ -108,6 +108,7 @@ class Run:
 
     Attributes:
         thread: The thread's id.
+        key_id: The API key that it is made with, whose limits and models are the run's.
         expires_at_ms: When it ends if it has not by then, also while it waits for outputs.
         ended_at_ms: When it came to its last status.
         turn: Of the conversation, all that the run says or is told is in it.
@@ -126,6 +127,7 @@ class Run:
     created_at_ms: int
     expires_at_ms: int
     order: RunOrder
+    key_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     status: RunStatus = "queued"
     started_at_ms: int | None = None

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from pymongo import ASCENDING, ReturnDocument
@@ -23,6 +23,7 @@ WORKED_ON: Final[tuple[RunStatus, ...]] = ("queued", "in_progress", "cancelling"
 
 _PLAIN: Final = (
     "owner",
+    "key_id",
     "thread",
     "assistant",
     "created_at_ms",
@@ -58,18 +59,13 @@ class Runs:
             await self._runs.create_index([("active", ASCENDING)], name="active", unique=True, sparse=True)
             await self._runs.create_index([("runner", ASCENDING)], name="runner", sparse=True)
 
-    async def insert(self, run: Run, runner: str, principal: Mapping[str, Any]) -> bool:
+    async def insert(self, run: Run, runner: str) -> bool:
         """Store a new run, as a process's job; False if its thread has one that is not over.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        document = _document(run) | {
-            "_id": run.id,
-            "active": run.thread,
-            "runner": runner,
-            "principal": msgspec.json.encode(principal).decode(),
-        }
+        document = _document(run) | {"_id": run.id, "active": run.thread, "runner": runner}
         try:
             async with self._database.operation():
                 await self._insert(document)
@@ -95,16 +91,6 @@ class Runs:
         """
         async with self._database.operation():
             return built(_run, await self._runs.find_one({"_id": {"$eq": id_}}))
-
-    async def principal(self, id_: str) -> Mapping[str, Any] | None:
-        """Whom a run is made for, as it was stored with it.
-
-        Raises:
-            DatabaseUnavailable: The database did not answer.
-        """
-        async with self._database.operation():
-            document = await self._runs.find_one({"_id": {"$eq": id_}}, {"principal": True})
-        return None if document is None else msgspec.json.decode(document["principal"])
 
     async def active(self, thread: str) -> Run | None:
         """The run of a thread that is not over.
@@ -134,12 +120,16 @@ class Runs:
 
         return await Windowed(fetch, lambda run: (run.turn, run.id), find, turns).page(page)
 
-    async def change(self, run: Run, *, was: Iterable[RunStatus], runner: str | None = None) -> bool:
+    async def change(
+        self, run: Run, *, was: Iterable[RunStatus], by: str | None = None, runner: str | None = None
+    ) -> bool:
         """Store a run as it is now, if it still has one of these statuses; whether it had.
 
         Args:
-            was: Which.
-            runner: Who works at it from now on; whoever did does so no more.
+            run: As it is now.
+            was: The statuses.
+            by: The process that has to be at work at it; None for no matter whom.
+            runner: Who works at it from now on.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -147,15 +137,17 @@ class Runs:
         document = _document(run)
         # What others may change meanwhile, each for itself.
         del document["metadata"]
-        gone = {} if run.status in WORKED_ON else {"runner": "", "cancel": ""}
+        gone: dict[str, str] = {} if run.status in WORKED_ON else {"runner": "", "cancel": ""}
         if run.is_over:
-            gone |= {"active": "", "principal": ""}
+            gone["active"] = ""
         if runner is not None:
             document["runner"] = runner
         update: Document = {"$set": document}
         if gone:
             update["$unset"] = gone
-        where = {"_id": {"$eq": run.id}, "status": {"$in": sorted(was)}}
+        where: Document = {"_id": {"$eq": run.id}, "status": {"$in": sorted(was)}}
+        if by is not None:
+            where["runner"] = by
         async with self._database.operation():
             return (await self._runs.update_one(where, update)).matched_count == 1
 

@@ -43,13 +43,14 @@ def order_of(assistant: Assistant, wanted: RunFields) -> RunOrder:
     )
 
 
-def chat_of(order: RunOrder, messages: list[Message], spent: int = 0) -> Message:
+def chat_of(order: RunOrder, messages: list[Message], *, spent: int = 0, is_first: bool = True) -> Message:
     """The chat completion that asks for a round's answer, as a caller would write it.
 
     Args:
         order: The run's.
         messages: The conversation so far, instructions included.
         spent: How many tokens earlier rounds answered.
+        is_first: Whether there were no earlier rounds.
     """
     chat: Message = {
         "model": order.model,
@@ -68,10 +69,8 @@ def chat_of(order: RunOrder, messages: list[Message], spent: int = 0) -> Message
         chat["tools"] = list(order.tools)
         if not order.parallel_tool_calls:
             chat["parallel_tool_calls"] = False
-        if not (isinstance(order.tool_choice, str) and order.tool_choice == "auto"):
-            # A call that was demanded is demanded once: else no run would come to an answer.
-            chat["tool_choice"] = order.tool_choice
-    elif order.tool_choice not in ("none", "auto"):
+    # A call that is demanded is demanded once: no run would come to an answer otherwise.
+    if order.tool_choice == "none" or (is_first and order.tool_choice != "auto"):
         chat["tool_choice"] = order.tool_choice
     return {name: value for name, value in chat.items() if value is not None}
 

@@ -1,0 +1,190 @@
+"""Where runs begin, and where they go on once their calls are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.domain.conversation import Conversation
+from app.domain.ids import new_id, new_tail, with_prefix
+from app.domain.item import ANSWER, Item, position
+from app.domain.principal import Principal
+from app.domain.run import Run, RunOrder
+from app.domain.run_step import RunStep
+from app.domain.thread import PREFIX
+from app.errors import InvalidRequest, NotFound
+from app.schemas import chat
+from app.schemas.runs import RunFields, SubmitToolOutputsRequest
+from app.schemas.threads import CreateMessageRequest
+from app.services import Services
+from app.services.inference import Route, able, check_output_cap
+from app.services.threads.channel import Channel
+from app.services.threads.message_items import check_messages, item_of
+from app.services.threads.orders import chat_of, order_of
+from app.storage.users import now_ms
+
+CHAT = Route("/v1/chat/completions", "chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run that may be made."""
+
+    assistant: str
+    order: RunOrder
+    metadata: dict[str, str]
+
+
+async def plan(services: Services, caller: Principal, wanted: RunFields, state: dict[str, Any]) -> Plan:
+    """Check all that can be checked of a run before anything is stored.
+
+    Raises:
+        DatabaseUnavailable: The database did not answer.
+        InvalidRequest: It could never be answered.
+        ModelNotFound: No model has this name.
+        NotFound: The caller has no such assistant.
+        PermissionDenied: The caller's key is for other models.
+    """
+    assistant = await services.threads.assistants.get(caller.subject, wanted.assistant_id)
+    order = order_of(assistant, wanted)
+    entry = able(services, caller, CHAT, order.model, state)
+    # The same checks that a chat goes through.
+    parsed = chat.parse(chat_of(order, [{"role": "user", "content": "."}]))
+    check_output_cap(entry, parsed.payload)
+    return Plan(assistant.id, order, wanted.metadata or {})
+
+
+async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
+    services: Services,
+    caller: Principal,
+    conversation: Conversation,
+    wanted: Plan,
+    messages: Sequence[CreateMessageRequest] = (),
+    channel: Channel | None = None,
+) -> Run:
+    """Store a run and begin to work at it.
+
+    Args:
+        services: This process's.
+        caller: Whose thread it is.
+        conversation: The thread.
+        wanted: The run.
+        messages: What is added to the thread before.
+        channel: Where what happens is to be told.
+
+    Raises:
+        DatabaseUnavailable: The database did not answer.
+        InvalidRequest: A run of the thread is not over, or a message cannot be.
+        NotFound: The thread was deleted meanwhile.
+        ServiceUnavailable: There is too much to do already.
+    """
+    check_messages(messages, "additional_messages")
+    threads, stores = services.threads, services.stores
+    thread = with_prefix(conversation.id, PREFIX)
+    if (active := await threads.runs.active(conversation)) is not None:
+        raise _busy(thread, active.id)
+    me = await threads.jobs.me()
+    turn = await stores.conversations.begin_turn(conversation.owner, conversation.id, len(messages) + 1)
+    if turn is None:
+        raise NotFound("No thread of yours has this id.", code="thread_not_found")
+    now = now_ms()
+    added = [item_of(each, conversation.id, position(turn + at, 0), now) for at, each in enumerate(messages)]
+    # Before the run, which may be worked at by another process from the moment that it is stored.
+    await stores.items.put(conversation.owner, added)
+    run = Run(
+        id=new_id("run"),
+        owner=caller.subject,
+        thread=thread,
+        assistant=wanted.assistant,
+        created_at_ms=now,
+        expires_at_ms=now + int(services.settings.run_ttl_s * 1000),
+        order=wanted.order,
+        key_id=caller.key_id,
+        metadata=wanted.metadata,
+        turn=turn + len(messages),
+        tail=new_tail(),
+        round_at_ms=now,
+        streamed=channel is not None,
+    )
+    if not await stores.runs.insert(run, me):
+        for item in added:
+            await stores.items.delete(conversation.owner, conversation.id, item.id)
+        raise _busy(thread, "that began at the same moment")
+    threads.jobs.begin(run.id, channel)
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class GoneOn:
+    """A run that goes on, and the step whose calls were answered."""
+
+    run: Run
+    step: RunStep | None
+
+
+async def go_on(
+    services: Services,
+    caller: Principal,
+    run: Run,
+    wanted: SubmitToolOutputsRequest,
+    channel: Channel | None = None,
+) -> GoneOn:
+    """Give a run what its calls came to, and go on working at it.
+
+    Raises:
+        DatabaseUnavailable: The database did not answer.
+        InvalidRequest: It waits for nothing, or for something else.
+        ServiceUnavailable: There is too much to do already.
+    """
+    outputs = _outputs(run, wanted)
+    threads, stores = services.threads, services.stores
+    me = await threads.jobs.me()
+    now = now_ms()
+    items = [_output_item(run, index, call["id"], outputs[call["id"]], now) for index, call in enumerate(run.calls)]
+    # As above. Their ids are fixed: whoever is second to answer the same calls changes nothing.
+    await stores.items.put(run.owner, items)
+    after = replace(
+        run,
+        status="queued",
+        calls=(),
+        told=run.told + len(items),
+        tail=new_tail(),
+        round_at_ms=now,
+        streamed=channel is not None,
+        key_id=caller.key_id,
+    )
+    if not await stores.runs.change(after, was=("requires_action",), runner=me):
+        raise InvalidRequest(f"The run {run.id} waits for no tool outputs any more.")
+    step = await threads.runs.answered(run, outputs)
+    threads.jobs.begin(run.id, channel)
+    return GoneOn(after, step)
+
+
+def _outputs(run: Run, wanted: SubmitToolOutputsRequest) -> dict[str, str]:
+    if run.status != "requires_action":
+        raise InvalidRequest(f"The run {run.id} is {run.status}, and takes no tool outputs.")
+    calls = {str(call["id"]) for call in run.calls}
+    outputs: dict[str, str] = {}
+    for index, output in enumerate(wanted.tool_outputs):
+        param = f"tool_outputs[{index}].tool_call_id"
+        if output.tool_call_id not in calls:
+            raise InvalidRequest(f"`{param}` is none of the calls that the run waits for.", param=param)
+        if output.tool_call_id in outputs:
+            raise InvalidRequest(f"`{param}` is there twice.", param=param)
+        outputs[output.tool_call_id] = output.output
+    if len(outputs) < len(calls):
+        left = ", ".join(sorted(calls - outputs.keys()))[:512]
+        raise InvalidRequest(f"`tool_outputs` must have all that the run waits for: {left}.", param="tool_outputs")
+    return outputs
+
+
+def _output_item(run: Run, index: int, call: str, output: str, now: int) -> Item:
+    id_ = f"fco_{run.tail}{index:02x}"
+    body = {"type": "function_call_output", "id": id_, "call_id": call, "output": output, "status": "completed"}
+    place = position(run.turn, ANSWER + run.told + index)
+    return Item(id_, body, place, now, with_prefix(run.thread, "conv"))
+
+
+def _busy(thread: str, run: str) -> InvalidRequest:
+    return InvalidRequest(f"{thread} has a run already that is not over: {run}. Wait for it, or cancel it.")
