@@ -170,6 +170,11 @@ class Settings(BaseSettings):
         ge=1,
         description="What usage may take on a gateway's disk while the database is away; then requests are refused.",
     )
+    answers_spool_mb: int = Field(
+        default=1024,
+        ge=1,
+        description="What answers that are to be kept may take there; then what would add to them is refused.",
+    )
 
     # work in the background
     background_jobs: int = Field(

@@ -10,6 +10,8 @@ from app.domain.secrets import derived
 from app.services.access_tokens import AccessTokens
 from app.services.accounts import Accounts
 from app.services.admission import Admission
+from app.services.answers.journal import Journal
+from app.services.answers.keeper import Keeper
 from app.services.api_keys import KeyService
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
@@ -39,7 +41,10 @@ from app.storage.stores import Stores
 USAGE_FOLDER = "usage"
 """Below the state folder: what the database has not been told yet."""
 
-__all__ = ["Organization", "Services", "build_services"]
+ANSWERS_FOLDER = "answers"
+"""Beside it: answers that are to be kept."""
+
+__all__ = ["Answers", "Organization", "Services", "build_services"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,14 @@ class Organization:
     projects: ProjectService
     project_users: ProjectUserService
     service_accounts: ServiceAccounts
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What keeps answers: who else has a place for them adds it to the keeper."""
+
+    journal: Journal
+    keeper: Keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +91,17 @@ class Services:
     usage_reports: UsageReports
     liveness: Liveness
     jobs: Jobs
+    answers: Answers
     request_extras: frozenset[str]
 
     async def start(self) -> None:
         """Begin what goes on in the background.
 
         Raises:
-            SettingsError: Usage cannot be written where the settings say.
+            SettingsError: Usage or answers cannot be written where the settings say.
         """
         await self.ledger.start()
+        await self.answers.journal.start()
         self.policies.start()
         self.rollup.start()
         self.liveness.start()
@@ -95,6 +110,7 @@ class Services:
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.answers.journal.close()
         await self.liveness.close()
         await self.policies.close()
         await self.rollup.close()
@@ -158,6 +174,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         usage_reports=UsageReports(stores),
         liveness=state.liveness,
         jobs=state.jobs,
+        answers=state.answers,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -201,11 +218,14 @@ class _State:
 
     liveness: Liveness
     jobs: Jobs
+    answers: Answers
 
     @classmethod
     def of(cls, settings: Settings, stores: Stores) -> _State:
         liveness = Liveness(stores.processes, dead_s=settings.process_dead_s)
-        return cls(liveness, Jobs(liveness, limit=settings.background_jobs))
+        keeper = Keeper(stores)
+        journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
+        return cls(liveness, Jobs(liveness, limit=settings.background_jobs), Answers(journal, keeper))
 
 
 @dataclass(frozen=True, slots=True)

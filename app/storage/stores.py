@@ -19,6 +19,8 @@ from app.storage.ownership import Ownership
 from app.storage.processes import Processes
 from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
+from app.storage.response_events import ResponseEvents
+from app.storage.responses import Responses
 from app.storage.sessions import Sessions
 from app.storage.usage_days import UsageDays
 from app.storage.usage_events import UsageEvents
@@ -49,6 +51,8 @@ class Stores:
     items: Items
     conversation_words: ConversationWords
     processes: Processes
+    responses: Responses
+    response_events: ResponseEvents
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -74,6 +78,8 @@ class Stores:
             items=Items(database, words),
             conversation_words=words,
             processes=Processes(database),
+            responses=Responses(database),
+            response_events=ResponseEvents(database),
         )
 
     async def prepare(self) -> None:
@@ -84,6 +90,6 @@ class Stores:
         """
         identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
         usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup)
-        kept = (self.conversations, self.items, self.conversation_words)
+        kept = (self.conversations, self.items, self.conversation_words, self.responses, self.response_events)
         for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept):
             await store.prepare()

@@ -1,0 +1,96 @@
+"""What becomes of an answer that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from app.domain.completion import Completion, of_body, of_stream, output_items
+from app.domain.conversation import title_of
+from app.domain.item import ANSWER, Item, position, text_of
+from app.services.answers.keeping import Keeping
+from app.storage.stores import Stores
+
+Place = Literal["completion_id", "response", "run", "attempt"]
+"""Where an answer is kept besides in items: the field of its ``Keeping`` that says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that is over, and all that is known of it.
+
+    Attributes:
+        raw: The engine's bytes, as far as they came.
+        completion: What they say.
+        items: The output items that they are.
+    """
+
+    keeping: Keeping
+    raw: bytes
+    completion: Completion
+    items: tuple[Item, ...]
+
+
+Keep = Callable[[Answer], Awaitable[None]]
+"""Keeps an answer in one place. It may be asked more than once, with more of the answer or less."""
+
+
+class Keeper:
+    """Keeps answers: their items here, and the rest by whoever said that it is theirs to keep."""
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+        self._places: dict[Place, Keep] = {}
+
+    def add(self, place: Place, keep: Keep) -> None:
+        """Have ``keep`` called for every answer that has a place there; in the order in which they were added."""
+        self._places[place] = keep
+
+    async def keep(self, keeping: Keeping, raw: bytes) -> None:
+        """Keep an answer; a second time it changes nothing.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer: some of it may be kept.
+        """
+        answer = answer_of(keeping, raw)
+        await self._keep_items(answer)
+        for place, keep in self._places.items():
+            if getattr(keeping, place) is not None:
+                await keep(answer)
+
+    async def _keep_items(self, answer: Answer) -> None:
+        keeping, items = answer.keeping, answer.items
+        if not items or (keeping.conversation is None and keeping.response is None):
+            return
+        conversations = self._stores.conversations
+        if keeping.conversation is not None:
+            if await conversations.get(keeping.owner, keeping.conversation) is None:
+                # It was deleted meanwhile, and what would have been in it is too.
+                return
+            if keeping.untitled and (title := _title(items)) is not None:
+                await conversations.title_if_none(keeping.owner, keeping.conversation, title)
+        await self._stores.items.put(keeping.owner, items)
+
+
+def answer_of(keeping: Keeping, raw: bytes) -> Answer:
+    """What an engine's bytes came to."""
+    completion = of_stream(raw) if keeping.stream else of_body(raw)
+    items = [
+        Item(
+            id=body["id"],
+            body=body,
+            position=position(keeping.turn, ANSWER + index),
+            created_at_ms=keeping.created_at_ms,
+            conversation=keeping.conversation,
+            response=keeping.response,
+            side="output",
+            extra=keeping.extra,
+        )
+        for index, body in enumerate(output_items(completion, keeping.tail))
+    ]
+    return Answer(keeping, raw, completion, tuple(items))
+
+
+def _title(items: tuple[Item, ...]) -> str | None:
+    return next((title for item in items if (title := title_of(text_of(item.body))) is not None), None)

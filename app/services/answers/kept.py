@@ -1,0 +1,95 @@
+"""An engine's answer on its way to its caller, and into the journal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+
+import msgspec
+
+from app.services.answers.record import Record
+from app.services.backend import EngineResponse
+from app.services.relay import SSE
+
+DONE = b"data: [DONE]\n\n"
+_FRAME = b"data: {"
+_OBJECT = b"{"
+
+Undo = Callable[[], Awaitable[None]]
+
+
+class Kept:
+    """An ``EngineResponse`` that is written down as it is read, and kept before its reader sees its end.
+
+    Args:
+        inner: The engine's.
+        record: Where it is written down.
+        metadata: What is written into the answer's first frame, or its body.
+        undo: Called where the engine refused: nothing of the attempt is to remain.
+    """
+
+    def __init__(
+        self,
+        inner: EngineResponse,
+        record: Record,
+        metadata: Mapping[str, str] | None = None,
+        undo: Undo | None = None,
+    ) -> None:
+        self.status = inner.status
+        self.content_type = inner.content_type
+        self._inner = inner
+        self._record = record
+        self._metadata = metadata
+        self._undo = undo
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        stream = self._record.keeping.stream
+        if self.status >= 400 or (stream and not self.content_type.startswith(SSE)):
+            return self._refused()
+        return self._streamed() if stream else self._whole()
+
+    async def aclose(self) -> None:
+        """Stop the work behind it; what came of it by then is kept."""
+        self._record.leave()
+        await self._inner.aclose()
+
+    async def _streamed(self) -> AsyncGenerator[bytes]:
+        record, metadata = self._record, self._metadata
+        try:
+            async for chunk in self._inner:
+                record.write(chunk)
+                sent = chunk
+                if metadata is not None and _FRAME in chunk:
+                    sent, metadata = spliced(chunk, metadata, _FRAME), None
+                if not sent.endswith(DONE):
+                    yield sent
+                    continue
+                if said := sent[: -len(DONE)]:
+                    yield said
+                await record.end()
+                yield DONE
+        except Exception:
+            # Before its caller hears of it: who then looks finds what there is.
+            await record.end()
+            raise
+        await record.end()
+
+    async def _whole(self) -> AsyncGenerator[bytes]:
+        body = b"".join([chunk async for chunk in self._inner])
+        self._record.write(body)
+        await self._record.end()
+        yield spliced(body, self._metadata, _OBJECT)
+
+    async def _refused(self) -> AsyncGenerator[bytes]:
+        self._record.forget()
+        body = b"".join([chunk async for chunk in self._inner])
+        if self._undo is not None:
+            await self._undo()
+        yield body
+
+
+def spliced(data: bytes, metadata: Mapping[str, str] | None, mark: bytes) -> bytes:
+    """The data with ``metadata`` as the first member of the object that begins with ``mark``."""
+    if not metadata:
+        return data
+    head, found, rest = data.partition(mark)
+    return head + found + b'"metadata":' + msgspec.json.encode(metadata) + b"," + rest if found else data
