@@ -17,6 +17,7 @@ from app.middleware.request_context import RequestContextMiddleware
 from app.middleware.unexpected import UnexpectedErrorMiddleware
 from app.routers import (
     admin,
+    assistants,
     auth,
     docs,
     health,
@@ -28,12 +29,15 @@ from app.routers import (
     organization_projects,
     organization_service_accounts,
     organization_usage,
+    runs,
     sign_in,
+    threads,
     usage,
     user,
 )
 from app.services import Services
 from app.services.bootstrap import bootstrap
+from app.services.threads.worker import RunWorker
 
 PREFIXES = ("/v1", "/api/v1", "")
 """Where every resource is mounted; the first is the one that the API reference shows."""
@@ -41,6 +45,10 @@ PREFIXES = ("/v1", "/api/v1", "")
 
 ROUTERS = (
     inference.router,
+    assistants.router,
+    # Before threads: /threads/runs is no thread.
+    runs.router,
+    threads.router,
     model_admin.router,
     models.router,
     auth.router,
@@ -57,6 +65,9 @@ ROUTERS = (
 )
 BODIES = (
     *inference.BODIES,
+    *assistants.BODIES,
+    *threads.BODIES,
+    *runs.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,
     *sign_in.BODIES,
@@ -95,6 +106,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    services.threads.jobs.worker = RunWorker(services)
 
     # Starlette runs the last one added first.
     app.add_middleware(BodyLimitMiddleware, max_bytes=services.settings.max_body_bytes)

@@ -186,6 +186,12 @@ class Settings(BaseSettings):
         description="After how long a gateway that is silent counts as dead, in seconds; others go on with its work.",
     )
 
+    run_ttl_s: float = Field(
+        default=600,
+        ge=1,
+        description="How long a run of an assistant may take, outputs of its tools included, in seconds.",
+    )
+
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")
     mongodb_pool_size: int = Field(default=16, ge=1, description="Connections to MongoDB per gateway replica.")

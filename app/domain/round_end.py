@@ -17,7 +17,7 @@ from app.domain.run_step import RunStep, StepStatus
 from app.domain.thread import Reason
 
 Ending = Literal["answered", "too_long", "cancelled", "expired", "failed"]
-"""``answered``: the engine came to the end of its answer, maybe because it was long enough. ``too_long``: the prompt."""
+"""``answered``: the engine came to the end of its answer, maybe of what it was allowed. ``too_long``: the prompt is."""
 
 BROKEN: Final = LastError("server_error", "The answer broke off. What came before is kept; run it again.")
 _REASONS: Final[Mapping[Ending, Reason]] = {

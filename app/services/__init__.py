@@ -31,6 +31,7 @@ from app.services.projects import ProjectService
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
+from app.services.threads import Threads
 from app.services.usage.ledger import UsageLedger
 from app.services.usage.reports import UsageReports
 from app.services.usage.rollup import UsageRollup
@@ -92,6 +93,7 @@ class Services:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    threads: Threads
     request_extras: frozenset[str]
 
     async def start(self) -> None:
@@ -175,6 +177,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         liveness=state.liveness,
         jobs=state.jobs,
         answers=state.answers,
+        threads=state.threads,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -219,13 +222,15 @@ class _State:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    threads: Threads
 
     @classmethod
     def of(cls, settings: Settings, stores: Stores) -> _State:
         liveness = Liveness(stores.processes, dead_s=settings.process_dead_s)
         keeper = Keeper(stores)
         journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
-        return cls(liveness, Jobs(liveness, limit=settings.background_jobs), Answers(journal, keeper))
+        jobs = Jobs(liveness, limit=settings.background_jobs)
+        return cls(liveness, jobs, Answers(journal, keeper), Threads.of(stores, jobs, liveness, keeper))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.storage.api_keys import ApiKeys
+from app.storage.assistants import Assistants
 from app.storage.audit_log import AuditLog
 from app.storage.conversation_words import ConversationWords
 from app.storage.conversations import Conversations
@@ -21,6 +22,8 @@ from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
 from app.storage.response_events import ResponseEvents
 from app.storage.responses import Responses
+from app.storage.run_steps import RunSteps
+from app.storage.runs import Runs
 from app.storage.sessions import Sessions
 from app.storage.usage_days import UsageDays
 from app.storage.usage_events import UsageEvents
@@ -53,6 +56,9 @@ class Stores:
     processes: Processes
     responses: Responses
     response_events: ResponseEvents
+    assistants: Assistants
+    runs: Runs
+    run_steps: RunSteps
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -80,6 +86,9 @@ class Stores:
             processes=Processes(database),
             responses=Responses(database),
             response_events=ResponseEvents(database),
+            assistants=Assistants(database),
+            runs=Runs(database),
+            run_steps=RunSteps(database),
         )
 
     async def prepare(self) -> None:
@@ -91,5 +100,6 @@ class Stores:
         identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
         usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup)
         kept = (self.conversations, self.items, self.conversation_words, self.responses, self.response_events)
-        for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept):
+        threads = (self.assistants, self.runs, self.run_steps)
+        for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept, *threads):
             await store.prepare()

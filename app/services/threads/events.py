@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from app.domain.chat_chunk import CallDelta, Delta, FunctionDelta, decoded
 from app.domain.item import Item
 from app.domain.round_end import RoundEnd
 from app.domain.run import Run
@@ -33,34 +34,6 @@ def step_event(step: RunStep, status: str | None = None) -> bytes:
     return event(f"thread.run.step.{status or step.status}", step.to_dict())
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice] = []
-
-
-_decode: Final = msgspec.json.Decoder(_Chunk).decode
-
-
 class RoundEvents:
     """The events of one round of a run.
 
@@ -81,8 +54,9 @@ class RoundEvents:
         told: list[bytes] = []
         *frames, self._rest = (self._rest + chunk).split(b"\n\n")
         for frame in frames:
-            if frame.startswith(_DATA + b"{"):
-                for choice in self._decoded(frame).choices:
+            # What an engine says beyond what is known here is nothing to tell.
+            if frame.startswith(_DATA) and (said := decoded(frame[len(_DATA) :])) is not None:
+                for choice in said.choices:
                     if choice.delta is not None:
                         self._delta(choice.delta, told)
         return b"".join(told)
@@ -105,14 +79,7 @@ class RoundEvents:
         told += (run_event(end.run), DONE)
         return b"".join(told)
 
-    def _decoded(self, frame: bytes) -> _Chunk:
-        try:
-            return _decode(frame[len(_DATA) :])
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            # What an engine says beyond what is known here is nothing to tell.
-            return _Chunk()
-
-    def _delta(self, delta: _Delta, told: list[bytes]) -> None:
+    def _delta(self, delta: Delta, told: list[bytes]) -> None:
         if delta.content:
             self._say("text", {"text": {"value": delta.content, "annotations": []}}, told)
         if delta.refusal:
@@ -138,10 +105,10 @@ class RoundEvents:
         told += (step_event(step, "created"), step_event(step))
         told += (event("thread.message.created", message), event("thread.message.in_progress", message))
 
-    def _call(self, index: int, call: _Call, told: list[bytes]) -> None:
+    def _call(self, index: int, call: CallDelta, told: list[bytes]) -> None:
         if not self._calls:
             self._open_calls(told)
-        function = call.function or _Function()
+        function = call.function or FunctionDelta()
         shown: dict[str, Any] = {"index": index, "type": "function"}
         if index not in self._calls:
             self._calls.add(index)

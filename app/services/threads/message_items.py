@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.domain.ids import new_id
 from app.domain.item import Item
 from app.errors import InvalidRequest
 from app.schemas.threads import CreateMessageRequest, ImageFilePart, ImageUrlPart, Part, TextPart
@@ -35,14 +34,13 @@ def check_message(message: CreateMessageRequest, param: str = "") -> None:
             raise InvalidRequest(f"`{where}` must be 'text': assistants say nothing but text here.", param=where)
 
 
-def item_of(message: CreateMessageRequest, conversation: str, place: int, now_ms: int, id_: str | None = None) -> Item:
+def item_of(message: CreateMessageRequest, conversation: str, place: int, now_ms: int, id_: str) -> Item:
     """The item that a message is kept as.
 
     Args:
         place: Its position in the conversation.
-        id_: Its id, if it has one already.
+        id_: Its id.
     """
-    id_ = id_ or new_id("msg")
     if isinstance(message.content, str):
         content = [_kept_text(message.role, message.content)]
     else:

@@ -27,8 +27,8 @@ class MessageService:
         self._runs = stores.runs
         self._steps = stores.run_steps
 
-    async def create(self, conversation: Conversation, wanted: CreateMessageRequest) -> Item:
-        """Write one at the end.
+    async def create(self, conversation: Conversation, wanted: CreateMessageRequest, tail: str) -> Item:
+        """Write one at the end; a second time under the same tail it changes nothing.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -36,28 +36,16 @@ class MessageService:
             NotFound: The thread was deleted meanwhile.
         """
         check_message(wanted)
+        owner, id_ = conversation.owner, f"msg_{tail}"
+        if (stored := await self._items.get(owner, conversation.id, id_)) is not None:
+            return stored
         await self.check_idle(conversation)
-        [item] = await self.append(conversation, [wanted])
-        return item
-
-    async def append(self, conversation: Conversation, messages: Sequence[CreateMessageRequest]) -> Sequence[Item]:
-        """Write some at the end, each a turn of its own.
-
-        Raises:
-            DatabaseUnavailable: The database did not answer.
-            NotFound: The thread was deleted meanwhile.
-        """
-        if not messages:
-            return ()
-        turn = await self._conversations.begin_turn(conversation.owner, conversation.id, len(messages))
+        turn = await self._conversations.begin_turn(owner, conversation.id)
         if turn is None:
             raise NotFound("No thread of yours has this id.", code="thread_not_found")
-        now = now_ms()
-        items = [
-            item_of(message, conversation.id, position(turn + index, 0), now) for index, message in enumerate(messages)
-        ]
-        await self._items.put(conversation.owner, items)
-        return items
+        item = item_of(wanted, conversation.id, position(turn, 0), now_ms(), id_)
+        await self._items.put(owner, [item])
+        return item
 
     async def check_idle(self, conversation: Conversation) -> None:
         """Return if nothing is at work in a thread.

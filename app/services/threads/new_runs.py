@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.conversation import Conversation
-from app.domain.ids import new_id, new_tail, with_prefix
+from app.domain.ids import new_tail, with_prefix
 from app.domain.item import ANSWER, Item, position
 from app.domain.principal import Principal
 from app.domain.run import Run, RunOrder
-from app.domain.run_step import RunStep
 from app.domain.thread import PREFIX
 from app.errors import InvalidRequest, NotFound
 from app.schemas import chat
@@ -20,6 +19,7 @@ from app.schemas.threads import CreateMessageRequest
 from app.services import Services
 from app.services.inference import Route, able, check_output_cap
 from app.services.threads.channel import Channel
+from app.services.threads.events import run_event, step_event
 from app.services.threads.message_items import check_messages, item_of
 from app.services.threads.orders import chat_of, order_of
 from app.storage.users import now_ms
@@ -60,16 +60,18 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     caller: Principal,
     conversation: Conversation,
     wanted: Plan,
+    tail: str,
     messages: Sequence[CreateMessageRequest] = (),
     channel: Channel | None = None,
 ) -> Run:
-    """Store a run and begin to work at it.
+    """Store a run and begin to work at it; a second time under the same tail it changes nothing.
 
     Args:
         services: This process's.
         caller: Whose thread it is.
         conversation: The thread.
         wanted: The run.
+        tail: What its id ends with, and begin those of the messages.
         messages: What is added to the thread before.
         channel: Where what happens is to be told.
 
@@ -82,6 +84,9 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     check_messages(messages, "additional_messages")
     threads, stores = services.threads, services.stores
     thread = with_prefix(conversation.id, PREFIX)
+    id_ = f"run_{tail}"
+    if (stored := await stores.runs.get(caller.subject, thread, id_)) is not None:
+        return stored
     if (active := await threads.runs.active(conversation)) is not None:
         raise _busy(thread, active.id)
     me = await threads.jobs.me()
@@ -89,11 +94,14 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     if turn is None:
         raise NotFound("No thread of yours has this id.", code="thread_not_found")
     now = now_ms()
-    added = [item_of(each, conversation.id, position(turn + at, 0), now) for at, each in enumerate(messages)]
+    added = [
+        item_of(each, conversation.id, position(turn + at, 0), now, f"msg_{tail}{at:02x}")
+        for at, each in enumerate(messages)
+    ]
     # Before the run, which may be worked at by another process from the moment that it is stored.
     await stores.items.put(conversation.owner, added)
     run = Run(
-        id=new_id("run"),
+        id=id_,
         owner=caller.subject,
         thread=thread,
         assistant=wanted.assistant,
@@ -107,6 +115,8 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
         round_at_ms=now,
         streamed=channel is not None,
     )
+    if channel is not None:
+        channel.send(run_event(run, "created") + run_event(run))
     if not await stores.runs.insert(run, me):
         for item in added:
             await stores.items.delete(conversation.owner, conversation.id, item.id)
@@ -115,21 +125,13 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class GoneOn:
-    """A run that goes on, and the step whose calls were answered."""
-
-    run: Run
-    step: RunStep | None
-
-
 async def go_on(
     services: Services,
     caller: Principal,
     run: Run,
     wanted: SubmitToolOutputsRequest,
     channel: Channel | None = None,
-) -> GoneOn:
+) -> Run:
     """Give a run what its calls came to, and go on working at it.
 
     Raises:
@@ -157,8 +159,10 @@ async def go_on(
     if not await stores.runs.change(after, was=("requires_action",), runner=me):
         raise InvalidRequest(f"The run {run.id} waits for no tool outputs any more.")
     step = await threads.runs.answered(run, outputs)
+    if channel is not None:
+        channel.send((step_event(step) if step is not None else b"") + run_event(after))
     threads.jobs.begin(run.id, channel)
-    return GoneOn(after, step)
+    return after
 
 
 def _outputs(run: Run, wanted: SubmitToolOutputsRequest) -> dict[str, str]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.services.context import Message, Talk, fit
-from app.services.history import rendered, turns_of
-
 from app.domain.ids import with_prefix
 from app.domain.item import Item
 from app.domain.run import Run
@@ -14,6 +11,8 @@ from app.domain.thread import is_message
 from app.errors import InvalidRequest
 from app.services import Services
 from app.services.catalog import CatalogEntry
+from app.services.context import Message, Talk, fit
+from app.services.history import rendered, turns_of
 from app.services.threads.orders import system_of
 
 READ_AT_ONCE = 100
@@ -40,7 +39,7 @@ async def prompt_of(services: Services, entry: CatalogEntry, run: Run) -> list[M
     items = await _history(services, run, (entry.state.max_model_len or SHORTEST_CONTEXT) * BYTES_A_TOKEN)
     if (last := order.truncation.get("last_messages")) is not None:
         items = _last_messages(items, last)
-    talk = Talk(system_of(order), _exchanges(items), list(order.tools))
+    talk = Talk(system_of(order), _exchanges(items), [dict(tool) for tool in order.tools])
     return await _fitted(services, entry, run, talk)
 
 

@@ -29,8 +29,13 @@ class ThreadService:
         self._runs = stores.runs
         self._steps = stores.run_steps
 
-    async def create(self, owner: str, wanted: CreateThreadRequest) -> Conversation:
-        """Make one, with what it begins with.
+    async def create(self, owner: str, wanted: CreateThreadRequest, tail: str) -> Conversation:
+        """Make one, with what it begins with; a second time under the same tail it changes nothing.
+
+        Args:
+            owner: Whose.
+            wanted: What it is to be.
+            tail: What its id ends with, and begin those of its messages.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -43,6 +48,7 @@ class ThreadService:
         conversation = new_conversation(
             owner,
             now,
+            f"{CONVERSATION}_{tail}",
             title=wanted.title,
             title_given=wanted.title is not None,
             metadata=wanted.metadata or {},
@@ -50,7 +56,10 @@ class ThreadService:
             tool_resources=kept,
         )
         # What is in a thread before it is seen is there when it is.
-        items = [item_of(message, conversation.id, position(turn, 0), now) for turn, message in enumerate(messages)]
+        items = [
+            item_of(message, conversation.id, position(turn, 0), now, f"msg_{tail}{turn:02x}")
+            for turn, message in enumerate(messages)
+        ]
         stored = await self._conversations.insert(conversation)
         await self._items.put(owner, items)
         return stored

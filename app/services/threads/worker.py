@@ -92,6 +92,14 @@ class RunWorker:
     async def run(self, job: Job, channel: Channel) -> None:
         """See ``Worker``."""
         attempt = _Attempt(channel)
+        try:
+            await self._run(job, attempt)
+        finally:
+            if attempt.record is not None:
+                # Where it was not stored, whoever looks after records sees to that.
+                attempt.record.leave()
+
+    async def _run(self, job: Job, attempt: _Attempt) -> None:
         error: LastError | None = None
         try:
             ending = await self._work(job, attempt)
