@@ -21,22 +21,15 @@ from app.storage.windows import Place, Windowed
 WORKED_ON: Final[tuple[RunStatus, ...]] = ("queued", "in_progress", "cancelling")
 """What a run is while a job is at it."""
 
-_PLAIN: Final = (
-    "owner",
-    "key_id",
-    "thread",
-    "assistant",
+_PLAIN: Final = ("owner", "key_id", "thread", "assistant", "status", "tail", "streamed", "incomplete")
+_NUMBERS: Final = (
     "created_at_ms",
     "expires_at_ms",
-    "status",
     "started_at_ms",
     "ended_at_ms",
+    "round_at_ms",
     "turn",
     "told",
-    "tail",
-    "round_at_ms",
-    "streamed",
-    "incomplete",
 )
 
 
@@ -247,7 +240,7 @@ def _pairs(metadata: Mapping[str, str]) -> list[list[str]]:
 
 def _document(run: Run) -> Document:
     return {
-        **{name: getattr(run, name) for name in _PLAIN},
+        **{name: getattr(run, name) for name in (*_PLAIN, *_NUMBERS)},
         # What callers wrote is no field of a document's.
         "order": msgspec.json.encode(run.order).decode(),
         "metadata": _pairs(run.metadata),
@@ -261,6 +254,8 @@ def _run(document: Document) -> Run:
     return Run(
         id=document["_id"],
         **{name: document[name] for name in _PLAIN},
+        # The driver has a class of its own for those that are long.
+        **{name: None if document[name] is None else int(document[name]) for name in _NUMBERS},
         order=msgspec.json.decode(document["order"], type=RunOrder),
         metadata=dict(document["metadata"]),
         calls=msgspec.json.decode(document["calls"]),
