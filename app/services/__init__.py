@@ -12,11 +12,13 @@ from app.services.accounts import Accounts
 from app.services.admission import Admission
 from app.services.answers.journal import Journal
 from app.services.answers.keeper import Keeper
+from app.services.answers.replays import Replays
 from app.services.api_keys import KeyService
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.idempotency import Idempotency
 from app.services.identities import Identities
 from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
@@ -93,6 +95,7 @@ class Services:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    idempotency: Idempotency
     threads: Threads
     request_extras: frozenset[str]
 
@@ -178,6 +181,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         jobs=state.jobs,
         answers=state.answers,
         threads=state.threads,
+        idempotency=state.idempotency,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -222,6 +226,7 @@ class _State:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    idempotency: Idempotency
     threads: Threads
 
     @classmethod
@@ -229,8 +234,11 @@ class _State:
         liveness = Liveness(stores.processes, dead_s=settings.process_dead_s)
         keeper = Keeper(stores)
         journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
+        idempotency = Idempotency(stores.idempotency, liveness)
+        keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
-        return cls(liveness, jobs, Answers(journal, keeper), Threads.of(stores, jobs, liveness, keeper))
+        threads = Threads.of(stores, jobs, liveness, keeper)
+        return cls(liveness, jobs, Answers(journal, keeper), idempotency, threads)
 
 
 @dataclass(frozen=True, slots=True)
