@@ -69,36 +69,14 @@ def text_of(body: Mapping[str, Any]) -> str:
 
 
 def stored_body(item: Mapping[str, Any], id_: str) -> dict[str, Any]:
-    """An item that a caller sent, in the shape that the API shows it in.
+    """An item that a caller sent, under its id here.
 
     Args:
         item: One that passed ``parse_items``.
         id_: Its id here. Whatever id it came with is another's word.
     """
-    kind = item.get("type") or "message"
-    status = item.get("status") or "completed"
-    if kind == "message":
-        content = _shown_content(item["role"], item["content"])
-        return {"type": "message", "id": id_, "status": status, "role": item["role"], "content": content}
-    rest = {name: value for name, value in item.items() if name not in ("type", "id") and value is not None}
-    return {"type": kind, "id": id_, **rest, "status": status}
-
-
-def _shown_content(role: str, content: Any) -> list[dict[str, Any]]:
-    said = "output_text" if role == "assistant" else "input_text"
-    parts = [{"type": said, "text": content}] if isinstance(content, str) else content
-    return [_shown_part(part) for part in parts]
-
-
-def _shown_part(part: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: value for name, value in part.items() if value is not None}
-    match shown["type"]:
-        case "output_text":
-            return {**shown, "annotations": shown.get("annotations", []), "logprobs": shown.get("logprobs", [])}
-        case "input_image":
-            return {**shown, "detail": shown.get("detail", "auto")}
-        case _:
-            return shown
+    rest = {name: value for name, value in item.items() if name not in ("type", "id")}
+    return {"type": item["type"], "id": id_, **rest}
 
 
 def _texts(parts: Iterable[Mapping[str, Any]]) -> Iterable[str]:

@@ -17,6 +17,8 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.conversation_purge import ConversationPurge
+from app.services.conversations import ConversationService
 from app.services.identities import Identities
 from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
@@ -92,6 +94,7 @@ class Services:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     request_extras: frozenset[str]
 
     async def start(self) -> None:
@@ -106,10 +109,12 @@ class Services:
         self.rollup.start()
         self.liveness.start()
         self.jobs.start()
+        self.conversations.purge.start()
 
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.conversations.purge.close()
         await self.answers.journal.close()
         await self.liveness.close()
         await self.policies.close()
@@ -175,6 +180,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         liveness=state.liveness,
         jobs=state.jobs,
         answers=state.answers,
+        conversations=state.conversations,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -219,13 +225,15 @@ class _State:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
 
     @classmethod
     def of(cls, settings: Settings, stores: Stores) -> _State:
         liveness = Liveness(stores.processes, dead_s=settings.process_dead_s)
         keeper = Keeper(stores)
         journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
-        return cls(liveness, Jobs(liveness, limit=settings.background_jobs), Answers(journal, keeper))
+        conversations = ConversationService(stores, ConversationPurge(stores))
+        return cls(liveness, Jobs(liveness, limit=settings.background_jobs), Answers(journal, keeper), conversations)
 
 
 @dataclass(frozen=True, slots=True)
