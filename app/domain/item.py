@@ -69,10 +69,10 @@ def text_of(body: Mapping[str, Any]) -> str:
 
 
 def stored_body(item: Mapping[str, Any], id_: str) -> dict[str, Any]:
-    """An item that a caller sent, under its id here.
+    """An item that a caller sent, as it is stored and shown: under an id of ours.
 
     Args:
-        item: One that passed ``parse_items``.
+        item: One that passed ``parse_items``, which brings items into the shape that the API shows.
         id_: Its id here. Whatever id it came with is another's word.
     """
     rest = {name: value for name, value in item.items() if name not in ("type", "id")}

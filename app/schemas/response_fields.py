@@ -8,7 +8,6 @@ from pydantic import Discriminator, Field, Tag
 
 from app.schemas.common import (
     MAX_TOP_LOGPROBS,
-    Metadata,
     NonEmpty,
     Penalty,
     ReasoningEffort,
@@ -20,6 +19,7 @@ from app.schemas.common import (
 )
 from app.schemas.extras import VendorExtras
 from app.schemas.items import Items
+from app.schemas.metadata import StoredMetadata
 from app.schemas.request import Request
 from app.schemas.response_tools import FunctionTools, ResponseToolChoice, TextOptions
 
@@ -116,7 +116,7 @@ class ResponseRequest(ResponseBasis, VendorExtras, Request):
     background: bool | None = Field(default=None, description="Answer at once and work on it without the caller.")
     stream: bool | None = Field(default=None, description="Answer in server-sent events as tokens are made.")
     stream_options: ResponseStreamOptions | None = Field(default=None, description="Only with stream: true.")
-    metadata: Metadata | None = Field(default=None, description="16 pairs of strings, kept with the response.")
+    metadata: StoredMetadata | None = Field(default=None, description="16 pairs of strings, kept with the response.")
     max_tool_calls: TokenCount | None = Field(
         default=None, description="Accepted and ignored: it bounds tools that run here, of which there are none."
     )

@@ -1,0 +1,87 @@
+"""What was said in a conversation, as the messages that a chat template takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from app.domain.item import Item, turn_of
+
+Message = dict[str, Any]
+Turn = Sequence[Mapping[str, Any]]
+"""The bodies of the items of a turn: what was asked, and what was answered."""
+
+INSTRUCTS = frozenset(("system", "developer"))
+NOT_SHOWN = "[image]"
+"""What a model reads that reads text alone, where somebody once showed something."""
+
+
+def turns_of(items: Iterable[Item]) -> list[Turn]:
+    """Items of a conversation, in their order, by turns."""
+    groups = groupby(items, key=lambda item: turn_of(item.position))
+    return [[item.body for item in group] for _, group in groups]
+
+
+def rendered(turns: Iterable[Turn], answers: Iterable[str] = ()) -> list[list[Message]]:
+    """The messages of each turn.
+
+    What the model thought is left out. So is a call that nobody answered, and an answer to no call: templates refuse
+    both.
+
+    Args:
+        turns: The oldest first.
+        answers: The ``call_id`` of calls that are answered beyond these turns.
+    """
+    listed = list(turns)
+    asked = {body["call_id"] for turn in listed for body in turn if body.get("type") == "function_call"}
+    answered = {body["call_id"] for turn in listed for body in turn if body.get("type") == "function_call_output"}
+    whole = asked & (answered | set(answers))
+    return [_turn(turn, whole) for turn in listed]
+
+
+def _turn(turn: Turn, whole: set[str]) -> list[Message]:
+    messages: list[Message] = []
+    for body in turn:
+        match body.get("type"):
+            case "message":
+                messages += _message(body)
+            case "function_call" if body["call_id"] in whole:
+                _add_call(messages, body)
+            case "function_call_output" if body["call_id"] in whole:
+                output = body["output"]
+                content = output if isinstance(output, str) else _text(output)
+                messages.append({"role": "tool", "tool_call_id": body["call_id"], "content": content})
+            case _:
+                pass
+    return messages
+
+
+def _message(body: Mapping[str, Any]) -> list[Message]:
+    role, text = body["role"], _text(body.get("content") or ())
+    if role in INSTRUCTS:
+        return [{"role": "system", "content": text}]
+    if role == "assistant":
+        # One that broke off before it said anything said nothing.
+        return [{"role": "assistant", "content": text}] if text else []
+    return [{"role": "user", "content": text}]
+
+
+def _add_call(messages: list[Message], body: Mapping[str, Any]) -> None:
+    """A call belongs to what the model said along with it, and to its other calls."""
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append({"role": "assistant", "content": None})
+    call = {"name": body["name"], "arguments": body["arguments"]}
+    calls: list[Message] = messages[-1].setdefault("tool_calls", [])
+    calls.append({"id": body["call_id"], "type": "function", "function": call})
+
+
+def _text(content: str | Iterable[Mapping[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text") or part.get("refusal") or NOT_SHOWN for part in content if _says(part))
+
+
+def _says(part: Mapping[str, Any]) -> bool:
+    text = part.get("text", part.get("refusal"))
+    return text is None or text != ""
