@@ -12,6 +12,7 @@ from app.services.accounts import Accounts
 from app.services.admission import Admission
 from app.services.answers.journal import Journal
 from app.services.answers.keeper import Keeper
+from app.services.answers.replays import Replays
 from app.services.api_keys import KeyService
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
@@ -19,6 +20,7 @@ from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.conversation_purge import ConversationPurge
 from app.services.conversations import ConversationService
+from app.services.idempotency import Idempotency
 from app.services.identities import Identities
 from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
@@ -95,6 +97,7 @@ class Services:
     jobs: Jobs
     answers: Answers
     conversations: ConversationService
+    idempotency: Idempotency
     request_extras: frozenset[str]
 
     async def start(self) -> None:
@@ -181,6 +184,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         jobs=state.jobs,
         answers=state.answers,
         conversations=state.conversations,
+        idempotency=state.idempotency,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -226,14 +230,18 @@ class _State:
     jobs: Jobs
     answers: Answers
     conversations: ConversationService
+    idempotency: Idempotency
 
     @classmethod
     def of(cls, settings: Settings, stores: Stores) -> _State:
         liveness = Liveness(stores.processes, dead_s=settings.process_dead_s)
         keeper = Keeper(stores)
         journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
+        idempotency = Idempotency(stores.idempotency, liveness)
+        keeper.add("attempt", Replays(idempotency).keep)
+        jobs = Jobs(liveness, limit=settings.background_jobs)
         conversations = ConversationService(stores, ConversationPurge(stores))
-        return cls(liveness, Jobs(liveness, limit=settings.background_jobs), Answers(journal, keeper), conversations)
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from app.storage.conversation_words import ConversationWords
 from app.storage.conversations import Conversations
 from app.storage.counters import Counters
 from app.storage.database import Database
+from app.storage.idempotency import IdempotencyKeys
 from app.storage.items import Items
 from app.storage.limit_tables import LimitTables
 from app.storage.limits import Limits
@@ -50,6 +51,7 @@ class Stores:
     conversations: Conversations
     items: Items
     conversation_words: ConversationWords
+    idempotency: IdempotencyKeys
     processes: Processes
     responses: Responses
     response_events: ResponseEvents
@@ -77,6 +79,7 @@ class Stores:
             conversations=Conversations(database, Counters(database), words),
             items=Items(database, words),
             conversation_words=words,
+            idempotency=IdempotencyKeys(database),
             processes=Processes(database),
             responses=Responses(database),
             response_events=ResponseEvents(database),
@@ -90,6 +93,13 @@ class Stores:
         """
         identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
         usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup)
-        kept = (self.conversations, self.items, self.conversation_words, self.responses, self.response_events)
+        kept = (
+            self.conversations,
+            self.items,
+            self.conversation_words,
+            self.idempotency,
+            self.responses,
+            self.response_events,
+        )
         for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept):
             await store.prepare()

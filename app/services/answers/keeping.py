@@ -23,6 +23,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         response: The response that it is the output of.
         run: The run whose answer it is.
         attempt: The attempt under an ``Idempotency-Key`` that is over with it.
+        process: Whose attempt that is.
         metadata: What was written into the answer on its way to the caller.
         extra: What only threads show of its items; see ``Item``.
     """
@@ -39,6 +40,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     response: str | None = None
     run: str | None = None
     attempt: str | None = None
+    process: str = ""
     metadata: dict[str, str] | None = None
     extra: dict[str, Any] = {}
 

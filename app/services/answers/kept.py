@@ -11,8 +11,8 @@ from app.services.backend import EngineResponse
 from app.services.relay import SSE
 
 DONE = b"data: [DONE]\n\n"
-_FRAME = b"data: {"
-_OBJECT = b"{"
+FRAME = b"data: {"
+OBJECT = b"{"
 
 Undo = Callable[[], Awaitable[None]]
 
@@ -58,8 +58,8 @@ class Kept:
             async for chunk in self._inner:
                 record.write(chunk)
                 sent = chunk
-                if metadata is not None and _FRAME in chunk:
-                    sent, metadata = spliced(chunk, metadata, _FRAME), None
+                if metadata is not None and FRAME in chunk:
+                    sent, metadata = spliced(chunk, metadata, FRAME), None
                 if not sent.endswith(DONE):
                     yield sent
                     continue
@@ -77,7 +77,7 @@ class Kept:
         body = b"".join([chunk async for chunk in self._inner])
         self._record.write(body)
         await self._record.end()
-        yield spliced(body, self._metadata, _OBJECT)
+        yield spliced(body, self._metadata, OBJECT)
 
     async def _refused(self) -> AsyncGenerator[bytes]:
         self._record.forget()
