@@ -62,7 +62,7 @@ class ConversationService:
             NotFound: They have none such.
         """
         found = await self._conversations.get(owner, id_) if is_id(id_, PREFIX) else None
-        return _found(found, id_)
+        return _found(found)
 
     async def list(self, owner: str, page: PageRequest, wanted: ConversationFilter) -> Page[Conversation]:
         """Those of somebody's that the filter lets through.
@@ -82,7 +82,7 @@ class ConversationService:
         """
         if not fields or not is_id(id_, PREFIX):
             return await self.get(owner, id_)
-        return _found(await self._conversations.change(owner, id_, **fields), id_)
+        return _found(await self._conversations.change(owner, id_, **fields))
 
     async def delete(self, owner: str, id_: str) -> None:
         """Delete one of somebody's: nobody sees it any more, and what is in it goes soon.
@@ -92,7 +92,7 @@ class ConversationService:
             NotFound: They have none such.
         """
         if not await self._delete(owner, id_):
-            raise _not_found(id_)
+            raise _not_found()
 
     async def delete_each(self, owner: str, ids: Iterable[str]) -> tuple[list[str], list[str]]:
         """Delete some; the ids of those that were deleted, and of those that they do not have.
@@ -125,7 +125,7 @@ class ConversationService:
         """
         turn = await self._conversations.begin_turn(owner, id_) if is_id(id_, PREFIX) else None
         if turn is None:
-            raise _not_found(id_)
+            raise _not_found()
         items = new_items(id_, turn, bodies)
         await self._items.put(owner, items)
         if turn == 0 and (title := first_title(bodies)) is not None:
@@ -162,7 +162,7 @@ class ConversationService:
         await self.get(owner, id_)
         item = await self._items.get(owner, id_, item_id)
         if item is None:
-            raise _no_item(item_id)
+            raise _no_item()
         return item
 
     async def delete_item(self, owner: str, id_: str, item_id: str) -> Conversation:
@@ -174,7 +174,7 @@ class ConversationService:
         """
         conversation = await self.get(owner, id_)
         if not await self._items.delete(owner, id_, item_id):
-            raise _no_item(item_id)
+            raise _no_item()
         self.purge.reword(conversation)
         return conversation
 
@@ -200,15 +200,15 @@ def first_title(bodies: Iterable[Mapping[str, Any]]) -> str | None:
     return next((title for text in said if (title := title_of(text))), None)
 
 
-def _found(conversation: Conversation | None, id_: str) -> Conversation:
+def _found(conversation: Conversation | None) -> Conversation:
     if conversation is None:
-        raise _not_found(id_)
+        raise _not_found()
     return conversation
 
 
-def _not_found(id_: str) -> NotFound:
-    return NotFound(f"You have no conversation {id_[:64]!r}.", code="conversation_not_found")
+def _not_found() -> NotFound:
+    return NotFound("You have no such conversation.", code="conversation_not_found")
 
 
-def _no_item(id_: str) -> NotFound:
-    return NotFound(f"This conversation has no item {id_[:64]!r}.", code="item_not_found")
+def _no_item() -> NotFound:
+    return NotFound("This conversation has no such item.", code="item_not_found")

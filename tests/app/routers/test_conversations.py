@@ -109,7 +109,7 @@ async def test_the_sdk_does_all_of_it(sdk: openai.AsyncOpenAI):
         await sdk.conversations.items.retrieve(forwards[1], conversation_id=conversation.id)
     deleted = await sdk.conversations.delete(conversation.id)
     assert (deleted.id, deleted.deleted, deleted.object) == (conversation.id, True, "conversation.deleted")
-    with pytest.raises(openai.NotFoundError, match="You have no conversation"):
+    with pytest.raises(openai.NotFoundError, match="You have no such conversation"):
         await sdk.conversations.retrieve(conversation.id)
 
 
