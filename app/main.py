@@ -19,6 +19,7 @@ from app.routers import (
     admin,
     assistants,
     auth,
+    conversations,
     docs,
     health,
     inference,
@@ -60,6 +61,7 @@ ROUTERS = (
     organization_projects.router,
     organization_service_accounts.router,
     limits.router,
+    conversations.router,
     organization_usage.router,
     health.router,
 )
@@ -77,6 +79,7 @@ BODIES = (
     *organization_projects.BODIES,
     *organization_service_accounts.BODIES,
     *limits.BODIES,
+    *conversations.BODIES,
 )
 """What endpoints take that parse their bodies themselves."""
 

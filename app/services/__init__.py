@@ -18,6 +18,8 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.conversation_purge import ConversationPurge
+from app.services.conversations import ConversationService
 from app.services.idempotency import Idempotency
 from app.services.identities import Identities
 from app.services.jobs import Jobs
@@ -95,6 +97,7 @@ class Services:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
     threads: Threads
     request_extras: frozenset[str]
@@ -111,10 +114,12 @@ class Services:
         self.rollup.start()
         self.liveness.start()
         self.jobs.start()
+        self.conversations.purge.start()
 
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.conversations.purge.close()
         await self.answers.journal.close()
         await self.liveness.close()
         await self.policies.close()
@@ -181,6 +186,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         jobs=state.jobs,
         answers=state.answers,
         threads=state.threads,
+        conversations=state.conversations,
         idempotency=state.idempotency,
         request_extras=frozenset(settings.request_extras),
     )
@@ -226,6 +232,7 @@ class _State:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
     threads: Threads
 
@@ -237,8 +244,9 @@ class _State:
         idempotency = Idempotency(stores.idempotency, liveness)
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
+        conversations = ConversationService(stores, ConversationPurge(stores))
         threads = Threads.of(stores, jobs, liveness, keeper)
-        return cls(liveness, jobs, Answers(journal, keeper), idempotency, threads)
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, threads)
 
 
 @dataclass(frozen=True, slots=True)
