@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from app.domain.ids import new_tail
 from app.domain.principal import Principal
 from app.domain.run import Run
 from app.domain.thread import thread_of
@@ -20,7 +20,9 @@ from app.routers.dependencies import (
     PageDep,
     ServicesDep,
     requires,
+    services_of,
 )
+from app.routers.idempotent import once
 from app.schemas.identity import parse
 from app.schemas.runs import (
     ChangeRunRequest,
@@ -32,7 +34,7 @@ from app.schemas.threads import CreateThreadRequest
 from app.services import Services
 from app.services.threads import new_runs
 from app.services.threads.channel import Channel
-from app.services.threads.events import event
+from app.services.threads.events import DONE, event, run_event
 from app.services.threads.message_items import check_messages
 
 BODIES = (CreateRunRequest, CreateThreadAndRunRequest, ChangeRunRequest, SubmitToolOutputsRequest)
@@ -51,12 +53,15 @@ async def create_thread_and_run(request: Request, services: ServicesDep, caller:
     """Make a thread and a run in it; with `stream`, as server-sent events."""
     wanted = parse(CreateThreadAndRunRequest, body)
     plan = await new_runs.plan(services, caller, wanted, request.scope["state"])
-    tail = new_tail()
-    thread = await services.threads.threads.create(caller.subject, wanted.thread or CreateThreadRequest(), tail)
-    channel = Channel() if wanted.stream else None
-    if channel is not None:
-        channel.send(event("thread.created", thread_of(thread)))
-    return _answer(services, await new_runs.begin(services, caller, thread, plan, tail, channel=channel), channel)
+    first = wanted.thread or CreateThreadRequest()
+
+    async def create(tail: str, channel: Channel | None) -> Run:
+        thread = await services.threads.threads.create(caller.subject, first, tail)
+        if channel is not None:
+            channel.send(event("thread.created", thread_of(thread)))
+        return await new_runs.begin(services, caller, thread, plan, tail, channel=channel)
+
+    return await _begun(request, caller, body, create, stream=bool(wanted.stream))
 
 
 @router.post("/threads/{thread_id}/runs", openapi_extra=request_body(CreateRunRequest))
@@ -69,9 +74,11 @@ async def create_run(
     messages = wanted.additional_messages or ()
     check_messages(messages, "additional_messages")
     plan = await new_runs.plan(services, caller, wanted, request.scope["state"])
-    channel = Channel() if wanted.stream else None
-    run = await new_runs.begin(services, caller, thread, plan, new_tail(), messages, channel)
-    return _answer(services, run, channel)
+
+    async def create(tail: str, channel: Channel | None) -> Run:
+        return await new_runs.begin(services, caller, thread, plan, tail, messages, channel)
+
+    return await _begun(request, caller, body, create, stream=bool(wanted.stream))
 
 
 @router.get("/threads/{thread_id}/runs")
@@ -115,7 +122,8 @@ async def submit_tool_outputs(
     wanted = parse(SubmitToolOutputsRequest, body)
     run = await _run(services, caller, thread_id, run_id)
     channel = Channel() if wanted.stream else None
-    return _answer(services, await new_runs.go_on(services, caller, run, wanted, channel), channel)
+    after = await new_runs.go_on(services, caller, run, wanted, channel)
+    return JSONResponse(after.to_dict()) if channel is None else _stream(services, channel)
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/steps")
@@ -141,8 +149,33 @@ async def _run(services: Services, caller: Principal, thread_id: str, run_id: st
     return await services.threads.runs.get(thread, run_id)
 
 
-def _answer(services: Services, run: Run, channel: Channel | None) -> Response:
+async def _begun(
+    request: Request,
+    caller: Principal,
+    body: dict[str, Any],
+    create: Callable[[str, Channel | None], Awaitable[Run]],
+    *,
+    stream: bool,
+) -> Response:
+    """Begin a run once; what is told of it, or how it stands where it was begun before."""
+    services = services_of(request)
+    channel = Channel() if stream else None
+    runs: list[Run] = []
+
+    async def work(tail: str) -> dict[str, Any]:
+        runs.append(await create(tail, channel))
+        return runs[0].to_dict()
+
+    response = await once(request, caller, body, work)
     if channel is None:
-        return JSONResponse(run.to_dict())
-    events: AsyncIterator[bytes] = channel.read(services.settings.stream_keepalive_s)
+        return response
+    if not runs:
+        told = msgspec.json.decode(bytes(response.body))
+        channel.send(run_event(await _run(services, caller, told["thread_id"], told["id"])) + DONE)
+        channel.close()
+    return _stream(services, channel)
+
+
+def _stream(services: Services, channel: Channel) -> Response:
+    events = channel.read(services.settings.stream_keepalive_s)
     return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
-from app.domain.ids import new_tail
 from app.domain.thread import message_of, thread_of
 from app.openapi import request_body
 from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
+from app.routers.idempotent import once
 from app.schemas.identity import parse
 from app.schemas.threads import (
     ChangeMessageRequest,
@@ -27,10 +27,14 @@ CHANGE_MESSAGE = request_body(ChangeMessageRequest)
 
 
 @router.post("/threads", openapi_extra=request_body(CreateThreadRequest))
-async def create_thread(services: ServicesDep, caller: IdentifiedWriter, body: JsonBody) -> dict[str, Any]:
+async def create_thread(request: Request, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody) -> Response:
     """Make a thread, with messages or without. It is a conversation too, by the same id with `conv_` in front."""
     wanted = parse(CreateThreadRequest, body)
-    return thread_of(await services.threads.threads.create(caller.subject, wanted, new_tail()))
+
+    async def create(tail: str) -> dict[str, Any]:
+        return thread_of(await services.threads.threads.create(caller.subject, wanted, tail))
+
+    return await once(request, caller, body, create)
 
 
 @router.get("/threads")
@@ -64,12 +68,16 @@ async def delete_thread(thread_id: str, services: ServicesDep, caller: Identifie
 
 @router.post("/threads/{thread_id}/messages", openapi_extra=request_body(CreateMessageRequest))
 async def create_message(
-    thread_id: str, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody
-) -> dict[str, Any]:
+    thread_id: str, request: Request, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody
+) -> Response:
     """Write a message at the end of a thread, while no run is at work in it."""
     wanted = parse(CreateMessageRequest, body)
     thread = await services.threads.threads.get(caller.subject, thread_id)
-    return message_of(await services.threads.messages.create(thread, wanted, new_tail()), thread_id)
+
+    async def create(tail: str) -> dict[str, Any]:
+        return message_of(await services.threads.messages.create(thread, wanted, tail), thread_id)
+
+    return await once(request, caller, body, create)
 
 
 @router.get("/threads/{thread_id}/messages")

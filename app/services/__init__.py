@@ -245,7 +245,7 @@ class _State:
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
         conversations = ConversationService(stores, ConversationPurge(stores))
-        threads = Threads.of(stores, jobs, liveness, keeper)
+        threads = Threads.of(stores, jobs, liveness, keeper, conversations.purge)
         return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, threads)
 
 

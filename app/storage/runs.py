@@ -13,7 +13,7 @@ from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.page import Page, PageRequest
-from app.domain.run import OVER, LastError, Run, RunOrder, RunStatus, Tokens
+from app.domain.run import LastError, Run, RunOrder, RunStatus, Tokens
 from app.storage.database import PER_OPERATION, Database, Document, built
 from app.storage.database import Collection as Documents
 from app.storage.windows import Place, Windowed
@@ -251,17 +251,15 @@ def _document(run: Run) -> Document:
 
 
 def _run(document: Document) -> Run:
+    plain: dict[str, Any] = {name: document[name] for name in (*_PLAIN, *_NUMBERS)}
+    # The driver has a class of its own for numbers that are long.
+    plain |= {name: int(plain[name]) for name in _NUMBERS if plain[name] is not None}
     return Run(
         id=document["_id"],
-        **{name: document[name] for name in _PLAIN},
-        # The driver has a class of its own for those that are long.
-        **{name: None if document[name] is None else int(document[name]) for name in _NUMBERS},
+        **plain,
         order=msgspec.json.decode(document["order"], type=RunOrder),
         metadata=dict(document["metadata"]),
         calls=msgspec.json.decode(document["calls"]),
         tokens=Tokens(*document["tokens"]),
         error=None if document["error"] is None else LastError(**document["error"]),
     )
-
-
-assert OVER.isdisjoint(WORKED_ON)

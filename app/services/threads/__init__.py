@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.services.answers.keeper import Keeper
+from app.services.conversation_purge import ConversationPurge
 from app.services.jobs import Jobs
 from app.services.liveness import Liveness
 from app.services.threads.assistants import AssistantService
@@ -30,13 +31,13 @@ class Threads:
     jobs: RunJobs
 
     @classmethod
-    def of(cls, stores: Stores, jobs: Jobs, liveness: Liveness, keeper: Keeper) -> Threads:
+    def of(cls, stores: Stores, jobs: Jobs, liveness: Liveness, keeper: Keeper, purge: ConversationPurge) -> Threads:
         """Those over one database; what was told of runs by processes that died is kept by ``keeper``."""
         keeper.add("run", RoundStore(stores).keep)
         run_jobs = RunJobs(stores.runs, jobs, liveness)
         return cls(
             assistants=AssistantService(stores.assistants),
-            threads=ThreadService(stores),
+            threads=ThreadService(stores, purge),
             messages=MessageService(stores),
             runs=RunService(stores, run_jobs),
             jobs=run_jobs,

@@ -34,6 +34,13 @@ def check_message(message: CreateMessageRequest, param: str = "") -> None:
             raise InvalidRequest(f"`{where}` must be 'text': assistants say nothing but text here.", param=where)
 
 
+def said(message: CreateMessageRequest) -> str:
+    """What there is to read in a message."""
+    if isinstance(message.content, str):
+        return message.content
+    return "\n".join(part.value for part in message.content if isinstance(part, TextPart))
+
+
 def item_of(message: CreateMessageRequest, conversation: str, place: int, now_ms: int, id_: str) -> Item:
     """The item that a message is kept as.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.domain.conversation import Conversation
+from app.domain.conversation import Conversation, title_of
 from app.domain.ids import is_id, with_prefix
 from app.domain.item import Item, position
 from app.domain.page import Page, PageRequest
 from app.domain.thread import PREFIX, is_message
 from app.errors import InvalidRequest, NotFound
 from app.schemas.threads import ChangeMessageRequest, CreateMessageRequest
-from app.services.threads.message_items import check_message, item_of
+from app.services.threads.message_items import check_message, item_of, said
 from app.storage.stores import Stores
 from app.storage.users import now_ms
 from app.storage.windows import Place, Windowed
@@ -45,6 +45,8 @@ class MessageService:
             raise NotFound("No thread of yours has this id.", code="thread_not_found")
         item = item_of(wanted, conversation.id, position(turn, 0), now_ms(), id_)
         await self._items.put(owner, [item])
+        if turn == 0 and (title := title_of(said(wanted))) is not None:
+            await self._conversations.title_if_none(owner, conversation.id, title)
         return item
 
     async def check_idle(self, conversation: Conversation) -> None:

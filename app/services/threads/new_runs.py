@@ -19,7 +19,7 @@ from app.schemas.threads import CreateMessageRequest
 from app.services import Services
 from app.services.inference import Route, able, check_output_cap
 from app.services.threads.channel import Channel
-from app.services.threads.events import run_event, step_event
+from app.services.threads.events import DONE, run_event, step_event
 from app.services.threads.message_items import check_messages, item_of
 from app.services.threads.orders import chat_of, order_of
 from app.storage.users import now_ms
@@ -86,6 +86,9 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     thread = with_prefix(conversation.id, PREFIX)
     id_ = f"run_{tail}"
     if (stored := await stores.runs.get(caller.subject, thread, id_)) is not None:
+        if channel is not None:
+            channel.send(run_event(stored) + DONE)
+            channel.close()
         return stored
     if (active := await threads.runs.active(conversation)) is not None:
         raise _busy(thread, active.id)

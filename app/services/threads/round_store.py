@@ -8,7 +8,6 @@ from typing import Final
 from app.domain.conversation import title_of
 from app.domain.ids import with_prefix
 from app.domain.item import text_of
-from app.domain.page import PageRequest
 from app.domain.round_end import Ending, RoundEnd, end_round
 from app.domain.run import RunStatus
 from app.services.answers.keeper import Answer
@@ -16,7 +15,6 @@ from app.storage.runs import WORKED_ON
 from app.storage.stores import Stores
 from app.storage.users import now_ms
 
-FIRST: Final = PageRequest(limit=1, order="asc")
 _ENDINGS: Final[Mapping[RunStatus, Ending]] = {"cancelled": "cancelled", "expired": "expired"}
 
 
@@ -63,15 +61,8 @@ class RoundStore:
         conversation = await stores.conversations.get(run.owner, with_prefix(run.thread, "conv"))
         if conversation is not None:
             await stores.items.put(run.owner, end.items)
-            if conversation.title is None:
-                await self._title(end, conversation.id)
+            title = next((title for item in end.items if (title := title_of(text_of(item.body))) is not None), None)
+            if title is not None and conversation.title is None:
+                # What was asked had nothing to read in it.
+                await stores.conversations.title_if_none(run.owner, conversation.id, title)
         await stores.run_steps.put(end.steps)
-
-    async def _title(self, end: RoundEnd, conversation: str) -> None:
-        """Name a conversation that nobody named after what was asked first, or else said."""
-        owner, turns = end.run.owner, end.run.turn + 1
-        asked = await self._stores.items.list(owner, conversation, FIRST, turns)
-        for item in (*asked.items, *end.items):
-            if (title := title_of(text_of(item.body))) is not None:
-                await self._stores.conversations.title_if_none(owner, conversation, title)
-                return

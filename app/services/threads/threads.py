@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.domain.conversation import Conversation, new_conversation
+from app.domain.conversation import Conversation, new_conversation, title_of
 from app.domain.ids import is_id, with_prefix
 from app.domain.item import position
 from app.domain.page import Page, PageRequest
 from app.domain.thread import PREFIX, assistants_of, kept_of_thread, resources_of
 from app.errors import NotFound
 from app.schemas.threads import ChangeThreadRequest, CreateThreadRequest, ThreadFields
-from app.services.threads.message_items import check_messages, item_of
+from app.services.conversation_purge import ConversationPurge
+from app.services.threads.message_items import check_messages, item_of, said
 from app.storage.stores import Stores
 from app.storage.users import now_ms
 
@@ -23,11 +24,10 @@ CONVERSATION = "conv"
 class ThreadService:
     """Makes and keeps threads; everything of another owner's is not there."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, purge: ConversationPurge) -> None:
         self._conversations = stores.conversations
         self._items = stores.items
-        self._runs = stores.runs
-        self._steps = stores.run_steps
+        self._purge = purge
 
     async def create(self, owner: str, wanted: CreateThreadRequest, tail: str) -> Conversation:
         """Make one, with what it begins with; a second time under the same tail it changes nothing.
@@ -44,12 +44,13 @@ class ThreadService:
         messages = wanted.messages or ()
         check_messages(messages, "messages")
         now = now_ms()
+        title = wanted.title or next((title for each in messages if (title := title_of(said(each))) is not None), None)
         kept = kept_of_thread(_resources(wanted), wanted.assistants or ())
         conversation = new_conversation(
             owner,
             now,
             f"{CONVERSATION}_{tail}",
-            title=wanted.title,
+            title=title,
             title_given=wanted.title is not None,
             metadata=wanted.metadata or {},
             turns=len(messages),
@@ -116,8 +117,10 @@ class ThreadService:
             DatabaseUnavailable: The database did not answer.
             NotFound: They have none such.
         """
-        if not is_id(id_, PREFIX) or not await self._conversations.delete(owner, with_prefix(id_, CONVERSATION)):
+        conversation = with_prefix(id_, CONVERSATION)
+        if not is_id(id_, PREFIX) or not await self._conversations.delete(owner, conversation):
             _there(None)
+        self._purge.soon((owner, conversation))
 
 
 def _there(conversation: Conversation | None) -> Conversation:
