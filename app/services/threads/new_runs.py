@@ -93,16 +93,8 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     if (active := await threads.runs.active(conversation)) is not None:
         raise _busy(thread, active.id)
     me = await threads.jobs.me()
-    turn = await stores.conversations.begin_turn(conversation.owner, conversation.id, len(messages) + 1)
-    if turn is None:
-        raise NotFound("No thread of yours has this id.", code="thread_not_found")
+    added = await _append(services, conversation, messages, tail)
     now = now_ms()
-    added = [
-        item_of(each, conversation.id, position(turn + at, 0), now, f"msg_{tail}{at:02x}")
-        for at, each in enumerate(messages)
-    ]
-    # Before the run, which may be worked at by another process from the moment that it is stored.
-    await stores.items.put(conversation.owner, added)
     run = Run(
         id=id_,
         owner=caller.subject,
@@ -113,7 +105,7 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
         order=wanted.order,
         key_id=caller.key_id,
         metadata=wanted.metadata,
-        turn=turn + len(messages),
+        turn=added.turn,
         tail=new_tail(),
         round_at_ms=now,
         streamed=channel is not None,
@@ -121,11 +113,36 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     if channel is not None:
         channel.send(run_event(run, "created") + run_event(run))
     if not await stores.runs.insert(run, me):
-        for item in added:
+        for item in added.items:
             await stores.items.delete(conversation.owner, conversation.id, item.id)
         raise _busy(thread, "that began at the same moment")
     threads.jobs.begin(run.id, channel)
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """What was added to a thread before a run, and the run's turn, which comes after it."""
+
+    items: Sequence[Item]
+    turn: int
+
+
+async def _append(
+    services: Services, conversation: Conversation, messages: Sequence[CreateMessageRequest], tail: str
+) -> _Added:
+    """Add the messages: before the run, which others may work at from the moment that it is stored."""
+    stores, owner = services.stores, conversation.owner
+    turn = await stores.conversations.begin_turn(owner, conversation.id, len(messages) + 1)
+    if turn is None:
+        raise NotFound("No thread of yours has this id.", code="thread_not_found")
+    now = now_ms()
+    items = [
+        item_of(each, conversation.id, position(turn + at, 0), now, f"msg_{tail}{at:02x}")
+        for at, each in enumerate(messages)
+    ]
+    await stores.items.put(owner, items)
+    return _Added(items, turn + len(messages))
 
 
 async def go_on(

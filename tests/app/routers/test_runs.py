@@ -23,7 +23,9 @@ async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
 async def test_a_run_answers_what_was_asked(client: openai.AsyncOpenAI):
     assistant = await client.beta.assistants.create(model=CHAT, name="Tutor", instructions="Be brief.")
     thread = await client.beta.threads.create(messages=[{"role": "user", "content": "Hello"}])
-    run = await client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=20)
+    run = await client.beta.threads.runs.create_and_poll(
+        thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=20
+    )
 
     async for m in client.beta.threads.messages.list(thread.id):
         pass
