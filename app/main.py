@@ -18,6 +18,7 @@ from app.middleware.unexpected import UnexpectedErrorMiddleware
 from app.routers import (
     admin,
     auth,
+    conversations,
     docs,
     health,
     inference,
@@ -52,6 +53,7 @@ ROUTERS = (
     organization_projects.router,
     organization_service_accounts.router,
     limits.router,
+    conversations.router,
     organization_usage.router,
     health.router,
 )
@@ -66,6 +68,7 @@ BODIES = (
     *organization_projects.BODIES,
     *organization_service_accounts.BODIES,
     *limits.BODIES,
+    *conversations.BODIES,
 )
 """What endpoints take that parse their bodies themselves."""
 

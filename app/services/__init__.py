@@ -18,6 +18,8 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.conversation_purge import ConversationPurge
+from app.services.conversations import ConversationService
 from app.services.idempotency import Idempotency
 from app.services.identities import Identities
 from app.services.jobs import Jobs
@@ -94,6 +96,7 @@ class Services:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
     request_extras: frozenset[str]
 
@@ -109,10 +112,12 @@ class Services:
         self.rollup.start()
         self.liveness.start()
         self.jobs.start()
+        self.conversations.purge.start()
 
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.conversations.purge.close()
         await self.answers.journal.close()
         await self.liveness.close()
         await self.policies.close()
@@ -178,6 +183,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         liveness=state.liveness,
         jobs=state.jobs,
         answers=state.answers,
+        conversations=state.conversations,
         idempotency=state.idempotency,
         request_extras=frozenset(settings.request_extras),
     )
@@ -223,6 +229,7 @@ class _State:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
 
     @classmethod
@@ -233,7 +240,8 @@ class _State:
         idempotency = Idempotency(stores.idempotency, liveness)
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
-        return cls(liveness, jobs, Answers(journal, keeper), idempotency)
+        conversations = ConversationService(stores, ConversationPurge(stores))
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency)
 
 
 @dataclass(frozen=True, slots=True)
