@@ -115,7 +115,8 @@ def markdown(found: Mapping[str, Sequence[float]], chosen: argparse.Namespace, a
         "# From chats to responses",
         tables.pairs({**setting, **about, **versions()}),
         "Processor microseconds a token, whole streams, beginning and end included: medians of rounds (in brackets, "
-        "the lowest and the highest round); ratios, of those medians to the first line's (in brackets, within a round).",
+        "the lowest and the highest round); ratios, of those medians to the first line's (in brackets, within a "
+        "round).",
         tables.table(["stream", "us a token", "ratio"], lines),
     ]
     return "\n\n".join(parts)
