@@ -74,7 +74,7 @@ async def test_an_answer_that_is_cut_off_is_incomplete(engine_app: ASGIApp) -> N
 
 @pytest.mark.parametrize("choice", [NAMED, "required"])
 async def test_a_demanded_call_has_arguments_that_fit(engine_app: ASGIApp, choice: Any) -> None:
-    ours, stream = await response_of(engine_app, tools=TOOLS, tool_choice=choice, max_tokens=64)
+    ours, stream = await response_of(engine_app, tools=TOOLS, tool_choice=choice, max_tokens=200, temperature=1)
     assert ours.response["status"] == "completed"
     [called] = ours.items
     assert called["name"] == "get_weather"
@@ -83,7 +83,7 @@ async def test_a_demanded_call_has_arguments_that_fit(engine_app: ASGIApp, choic
 
 
 async def test_a_structured_answer_is_text_that_fits(engine_app: ASGIApp) -> None:
-    ours, _ = await response_of(engine_app, response_format=FORMAT, max_tokens=64)
+    ours, _ = await response_of(engine_app, response_format=FORMAT, max_tokens=200, temperature=1)
     assert set(json.loads(ours.items[0]["content"][0]["text"])) == {"city", "days"}
 
 
