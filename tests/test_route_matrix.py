@@ -76,7 +76,7 @@ OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] =
     "conversation_id": new_conversation,
     "item_id": new_item,
 }
-"""Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids of what stands before it."""
+"""Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
 
 BODIES: dict[str, dict[str, Any]] = {
     "/conversations/{conversation_id}": {"title": "mine now"},
