@@ -12,13 +12,24 @@ from pymongo.errors import DuplicateKeyError
 from app.storage.conversation_ownership import ConversationOwnership
 from app.storage.database import Database, Document, update_each
 
-OWNED = ("api_keys", "sessions", "project_users", "conversations", "items", "conversation_words", "counters")
+OWNED = (
+    "api_keys",
+    "sessions",
+    "project_users",
+    "conversations",
+    "items",
+    "conversation_words",
+    "counters",
+    "assistants",
+    "runs",
+    "run_steps",
+)
 """What is deleted with its owner; of what is in conversations, what is left when they are gone."""
 
-DERIVED = ("conversation_words", "counters")
+DERIVED = ("conversation_words", "counters", "run_steps")
 """What nobody would know as theirs."""
 
-MOVED = ("api_keys", "items")
+MOVED = ("api_keys", "items", "assistants", "runs", "run_steps")
 """What goes over to the account that a guest turns out to have already."""
 
 USAGE = ("usage_events", "usage_days")

@@ -33,6 +33,9 @@ _NUMBERS: Final = (
 )
 
 
+_NOT_CHANGED: Final = frozenset(("owner", "thread", "assistant", "order", "created_at_ms", "metadata"))
+
+
 class Runs:
     """Runs: what they were told, and how far they are."""
 
@@ -127,9 +130,8 @@ class Runs:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        document = _document(run)
-        # What others may change meanwhile, each for itself.
-        del document["metadata"]
+        # Not what stays as it is, and not what others may change meanwhile.
+        document = {name: value for name, value in _document(run).items() if name not in _NOT_CHANGED}
         gone: dict[str, str] = {} if run.status in WORKED_ON else {"runner": "", "cancel": ""}
         if run.is_over:
             gone["active"] = ""

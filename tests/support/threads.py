@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import openai
 
+from app.domain.ids import new_id, new_tail, with_prefix
 from app.domain.model_state import ModelState
+from app.domain.run import Run, RunOrder
+from app.domain.run_step import RunStep
+from app.services import Services
 from app.services.catalog import CatalogEntry
+from app.storage.users import now_ms
 from tests.support.gateway import CHAT, Gateway, scripted
 from tests.support.openai_schema import validate
 
@@ -55,6 +61,22 @@ async def sdk_of(gateway: Gateway, key: str | None = None) -> AsyncIterator[open
     """OpenAI's SDK for a gateway, with the admin's key or another."""
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=key or gateway.key, max_retries=0) as client:
         yield client
+
+
+async def waiting_run(services: Services, owner: str, thread: str, model: str) -> Run:
+    """A run of somebody's thread that waits for the output of the call ``call_1``."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    now = now_ms()
+    turn = await services.stores.conversations.begin_turn(owner, with_prefix(thread, "conv"))
+    assert turn is not None
+    begun = Run(
+        new_id("run"), owner, thread, new_id("asst"), now, now + 600_000, RunOrder(model), turn=turn, tail=new_tail()
+    )
+    assert await services.stores.runs.insert(begun, "nobody")
+    run = replace(begun, status="requires_action", calls=[call], round_at_ms=now)
+    assert await services.stores.runs.change(run, was=("queued",))
+    await services.stores.run_steps.put([RunStep.calling(run, [call])])
+    return run
 
 
 def said(message: Any) -> str:

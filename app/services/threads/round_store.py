@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from app.domain.conversation import title_of
@@ -33,7 +34,8 @@ class RoundStore:
         stored = await self._stores.runs.by_id(end.run.id)
         if stored is None or stored.status not in WORKED_ON or stored.tail != end.run.tail:
             return False
-        await self._keep(end)
+        # A guest may have signed in meanwhile, with all that was theirs.
+        await self._keep(_of(stored.owner, end))
         return await self._stores.runs.change(end.run, was=WORKED_ON, by=by)
 
     async def keep(self, answer: Answer) -> None:
@@ -66,3 +68,8 @@ class RoundStore:
                 # What was asked had nothing to read in it.
                 await stores.conversations.title_if_none(run.owner, conversation.id, title)
         await stores.run_steps.put(end.steps)
+
+
+def _of(owner: str, end: RoundEnd) -> RoundEnd:
+    steps = [replace(step, owner=owner) for step in end.steps]
+    return replace(end, run=replace(end.run, owner=owner), steps=steps)
