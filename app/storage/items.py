@@ -70,6 +70,17 @@ class Items:
             document = await self._items.find_one(_one(owner, conversation, id_))
         return built(_item, document)
 
+    async def by_ids(self, owner: str, ids: Iterable[str]) -> dict[str, Item]:
+        """Those of these that somebody has, in whatever they are.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        where: Document = {"_id": {"$in": sorted(set(ids))}, "owner": {"$eq": owner}}
+        async with self._database.operation():
+            documents = await self._items.find(where).to_list(None)
+        return {item.id: item for item in map(_item, documents)}
+
     async def list(self, owner: str, conversation: str, page: PageRequest, turns: int) -> Page[Item]:
         """Items of a conversation that has had so many turns.
 
@@ -159,6 +170,15 @@ class Items:
         """
         where = {"response": {"$eq": response}, "owner": {"$eq": owner}, "conversation": None}
         while await self._delete_some(where):
+            pass
+
+    async def delete_answer(self, owner: str, response: str) -> None:
+        """Delete what came out of a response, wherever it is: it is to be answered anew.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer; some of the items may be deleted.
+        """
+        while await self._delete_some({"response": {"$eq": response}, "owner": {"$eq": owner}, "side": "output"}):
             pass
 
     async def delete_some(self, owner: str, conversation: str) -> bool:
