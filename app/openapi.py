@@ -31,6 +31,8 @@ ERROR_SCHEMA = {
 }
 TAGS = (
     "Chat",
+    "Responses",
+    "Conversations",
     "Embeddings",
     "Anthropic",
     "Tokens",

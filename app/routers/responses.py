@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.ids import new_tail
@@ -20,7 +21,7 @@ from app.routers.dependencies import (
 )
 from app.routers.idempotent import begin, replayed
 from app.schemas.responses import InputTokensRequest, ResponseRequest, parse, parse_input_tokens
-from app.services.idempotency import Attempt
+from app.services.idempotency import JSON, Attempt
 from app.services.inference import able
 from app.services.responses.background import CHAT
 from app.services.responses.beginning import is_stored
@@ -70,11 +71,11 @@ async def get_response(
     *,
     stream: bool = False,
     starting_after: StartingAfter = -1,
-) -> Response | dict[str, Any]:
-    """A response; with `stream`, the events of one in the background, those behind `starting_after` if that is given."""
+) -> Response:
+    """A response; with `stream`, the events of one in the background, all or those behind `starting_after`."""
     found = await services.responses.get(caller.subject, response_id)
     if not stream:
-        return dict(found.body)
+        return Response(msgspec.json.encode(found.body), media_type=JSON)
     if not found.streams:
         raise InvalidRequest(
             "Only a response that was made with `background` and `stream` can be streamed once more.", param="stream"

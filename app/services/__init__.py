@@ -18,6 +18,8 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.conversation_purge import ConversationPurge
+from app.services.conversations import ConversationService
 from app.services.idempotency import Idempotency
 from app.services.identities import Identities
 from app.services.jobs import Jobs
@@ -30,6 +32,7 @@ from app.services.policies import Policies
 from app.services.project_access import ProjectAccess
 from app.services.project_users import ProjectUserService
 from app.services.projects import ProjectService
+from app.services.responses.archive import ResponseArchive
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
@@ -94,7 +97,9 @@ class Services:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
+    responses: ResponseArchive
     request_extras: frozenset[str]
 
     async def start(self) -> None:
@@ -109,10 +114,13 @@ class Services:
         self.rollup.start()
         self.liveness.start()
         self.jobs.start()
+        self.conversations.purge.start()
 
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.responses.close()
+        await self.conversations.purge.close()
         await self.answers.journal.close()
         await self.liveness.close()
         await self.policies.close()
@@ -178,7 +186,9 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         liveness=state.liveness,
         jobs=state.jobs,
         answers=state.answers,
+        conversations=state.conversations,
         idempotency=state.idempotency,
+        responses=state.responses,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -223,7 +233,9 @@ class _State:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
+    responses: ResponseArchive
 
     @classmethod
     def of(cls, settings: Settings, stores: Stores) -> _State:
@@ -233,7 +245,16 @@ class _State:
         idempotency = Idempotency(stores.idempotency, liveness)
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
-        return cls(liveness, jobs, Answers(journal, keeper), idempotency)
+        conversations = ConversationService(stores, ConversationPurge(stores))
+        responses = ResponseArchive(
+            stores,
+            keeper,
+            jobs,
+            liveness,
+            grace_s=settings.usage_grace_s,
+            per_owner=settings.background_jobs_per_owner,
+        )
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, responses)
 
 
 @dataclass(frozen=True, slots=True)

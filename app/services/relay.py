@@ -76,7 +76,7 @@ class Relay(Response):
         watch: Hears how it does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in few places, with names
         self,
         fetch: Callable[[], Awaitable[EngineResponse]],
         *,

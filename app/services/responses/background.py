@@ -234,5 +234,3 @@ def _go_on() -> None:
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-
-

@@ -56,7 +56,9 @@ async def before_response(stores: Stores, owner: str, previous: StoredResponse, 
     while True:
         line = list(newest.line)
         if len(set(line)) < len(line) or not seen.isdisjoint(line):
-            raise InvalidRequest("The responses that are continued here continue each other in a circle.", param=PREVIOUS)
+            raise InvalidRequest(
+                "The responses that are continued here continue each other in a circle.", param=PREVIOUS
+            )
         seen.update(line)
         older = await stores.responses.by_ids(owner, newest.ancestors)
         for id_ in newest.ancestors:

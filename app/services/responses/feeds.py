@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from app.domain.stored_response import StoredResponse
 from app.errors import DatabaseUnavailable, NotFound
@@ -142,7 +142,9 @@ class Feeds:
             try:
                 # Before its events: those of one that is over are all there.
                 response = await self._responses.get(owner, id_)
-                batches = [] if response is None else await self._events.after(id_, response.attempt, number)
+                batches: Sequence[EventBatch] = ()
+                if response is not None:
+                    batches = await self._events.after(id_, response.attempt, number)
                 over = response is None or (response.is_over and not batches)
                 last = await self._last_event(response, number) if over else b""
             except DatabaseUnavailable:

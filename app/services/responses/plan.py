@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.conversation import Conversation
+from app.domain.principal import Principal
 from app.domain.stored_response import StoredResponse
 from app.errors import AuthenticationFailed, InvalidRequest, NotFound
-from app.domain.principal import Principal
 from app.schemas.request import ParsedRequest
 from app.schemas.responses import ParsedResponse
 from app.services import Services

@@ -137,9 +137,7 @@ class _Foreground:
 
     def _translated(self, answer: EngineResponse, told: Told) -> EngineResponse:
         on_end = None if self._attempt.id is None else self._on_end
-        return Translated(
-            answer, told, self._translation, stream=self._stream, on_end=on_end, on_close=self._on_close
-        )
+        return Translated(answer, told, self._translation, stream=self._stream, on_end=on_end, on_close=self._on_close)
 
     async def _never_began(self, record: Record | None) -> None:
         """Nothing came, and nobody was told of the response."""

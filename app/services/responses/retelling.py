@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.domain.stored_response import StoredResponse
 from app.services.responses.events import TERMINAL, EventWriter
 
@@ -9,7 +11,7 @@ from app.services.responses.events import TERMINAL, EventWriter
 def stream_of(response: StoredResponse) -> bytes:
     """How it began, each thing that came of it as a whole, and how it ended."""
     events, body = EventWriter(), response.body
-    began = {**body, "status": "in_progress", "output": [], "completed_at": None, "error": None}
+    began: dict[str, Any] = {**body, "status": "in_progress", "output": [], "completed_at": None, "error": None}
     parts = [events.event(kind, response=began) for kind in ("response.created", "response.in_progress")]
     for index, item in enumerate(body["output"]):
         opened = {**item, "status": "in_progress"}

@@ -117,7 +117,7 @@ class Translated:
         on_close: Called when nobody reads it any more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place
         self,
         inner: EngineResponse,
         told: Told,
