@@ -17,7 +17,9 @@ import pytest_asyncio
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from app.domain.ids import new_id
 from app.domain.page import PageRequest
+from app.domain.stored_response import StoredResponse
 from app.domain.user import User
 from app.main import PREFIXES
 from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
@@ -71,10 +73,19 @@ async def new_item(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str
 
 MINE = [{"role": "user", "content": "mine now"}]
 
+
+async def new_response(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    body = {"status": "completed"}
+    response = StoredResponse(new_id("resp"), owner.id, "completed", 1, body, background=True)
+    await gateway.services.stores.responses.insert(response)
+    return response.id
+
+
 OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] = {
     "key_id": new_api_key,
     "conversation_id": new_conversation,
     "item_id": new_item,
+    "response_id": new_response,
 }
 """Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
 
