@@ -42,7 +42,7 @@ const deleted = await client.conversations.delete(conversation.id);
 console.log(
   JSON.stringify({
     first: first.output_text,
-    second: second.output_text,
+    second: second.output[0].content[0].text,
     told,
     texts: items.map((item) => item.content[0].text),
     inputs,
