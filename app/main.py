@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -30,6 +31,7 @@ from app.routers import (
     organization_projects,
     organization_service_accounts,
     organization_usage,
+    responses,
     runs,
     sign_in,
     threads,
@@ -38,6 +40,7 @@ from app.routers import (
 )
 from app.services import Services
 from app.services.bootstrap import bootstrap
+from app.services.responses.background import work
 from app.services.threads.worker import RunWorker
 
 PREFIXES = ("/v1", "/api/v1", "")
@@ -50,6 +53,7 @@ ROUTERS = (
     # Before threads: /threads/runs is no thread.
     runs.router,
     threads.router,
+    responses.router,
     model_admin.router,
     models.router,
     auth.router,
@@ -70,6 +74,7 @@ BODIES = (
     *assistants.BODIES,
     *threads.BODIES,
     *runs.BODIES,
+    *responses.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,
     *sign_in.BODIES,
@@ -110,6 +115,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     services.threads.jobs.worker = RunWorker(services)
+    services.responses.background.take_over = partial(work, services)
 
     # Starlette runs the last one added first.
     app.add_middleware(BodyLimitMiddleware, max_bytes=services.settings.max_body_bytes)

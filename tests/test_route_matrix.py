@@ -18,8 +18,9 @@ import pytest_asyncio
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from app.domain.ids import new_tail, with_prefix
+from app.domain.ids import new_id, new_tail, with_prefix
 from app.domain.page import PageRequest
+from app.domain.stored_response import StoredResponse
 from app.domain.user import User
 from app.main import PREFIXES
 from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
@@ -101,6 +102,14 @@ async def new_step(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str
 
 MINE = [{"role": "user", "content": "mine now"}]
 
+
+async def new_response(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    body = {"status": "completed"}
+    response = StoredResponse(new_id("resp"), owner.id, "completed", 1, body, background=True)
+    await gateway.services.stores.responses.insert(response)
+    return response.id
+
+
 OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] = {
     "key_id": new_api_key,
     "conversation_id": new_conversation,
@@ -110,6 +119,7 @@ OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] =
     "message_id": new_message,
     "run_id": new_run,
     "step_id": new_step,
+    "response_id": new_response,
 }
 """Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
 

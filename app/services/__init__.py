@@ -32,6 +32,7 @@ from app.services.policies import Policies
 from app.services.project_access import ProjectAccess
 from app.services.project_users import ProjectUserService
 from app.services.projects import ProjectService
+from app.services.responses.archive import ResponseArchive
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
@@ -100,6 +101,7 @@ class Services:
     conversations: ConversationService
     idempotency: Idempotency
     threads: Threads
+    responses: ResponseArchive
     request_extras: frozenset[str]
 
     async def start(self) -> None:
@@ -119,6 +121,7 @@ class Services:
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.responses.close()
         await self.conversations.purge.close()
         await self.answers.journal.close()
         await self.liveness.close()
@@ -188,6 +191,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         threads=state.threads,
         conversations=state.conversations,
         idempotency=state.idempotency,
+        responses=state.responses,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -235,6 +239,7 @@ class _State:
     conversations: ConversationService
     idempotency: Idempotency
     threads: Threads
+    responses: ResponseArchive
 
     @classmethod
     def of(cls, settings: Settings, stores: Stores) -> _State:
@@ -246,7 +251,15 @@ class _State:
         jobs = Jobs(liveness, limit=settings.background_jobs)
         conversations = ConversationService(stores, ConversationPurge(stores))
         threads = Threads.of(stores, jobs, liveness, keeper, conversations.purge)
-        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, threads)
+        responses = ResponseArchive(
+            stores,
+            keeper,
+            jobs,
+            liveness,
+            grace_s=settings.usage_grace_s,
+            per_owner=settings.background_jobs_per_owner,
+        )
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, threads, responses)
 
 
 @dataclass(frozen=True, slots=True)
