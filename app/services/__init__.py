@@ -250,7 +250,9 @@ class _State:
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
         conversations = ConversationService(stores, ConversationPurge(stores))
-        threads = Threads.of(stores, jobs, liveness, keeper, conversations.purge)
+        threads = Threads.of(
+            stores, jobs, liveness, keeper, conversations.purge, per_owner=settings.background_jobs_per_owner
+        )
         responses = ResponseArchive(
             stores,
             keeper,

@@ -54,6 +54,7 @@ class Runs:
             await self._runs.create_index(by_turn, name="turn")
             await self._runs.create_index([("active", ASCENDING)], name="active", unique=True, sparse=True)
             await self._runs.create_index([("runner", ASCENDING)], name="runner", sparse=True)
+            await self._runs.create_index([("owner", ASCENDING), ("runner", ASCENDING)], name="owner_runner")
 
     async def insert(self, run: Run, runner: str) -> bool:
         """Store a new run, as a process's job; False if its thread has one that is not over.
@@ -192,6 +193,15 @@ class Runs:
             DatabaseUnavailable: The database did not answer.
         """
         return await self._ids({"runner": {"$eq": runner}}, limit)
+
+    async def count_worked_on(self, owner: str) -> int:
+        """How many of somebody's runs are worked at.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            return await self._runs.count_documents({"owner": {"$eq": owner}, "runner": {"$gt": ""}})
 
     async def claim(self, id_: str, runner: str, old_runner: str) -> bool:
         """Have another process work at a run; False if the old one does no more.

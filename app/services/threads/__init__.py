@@ -31,10 +31,19 @@ class Threads:
     jobs: RunJobs
 
     @classmethod
-    def of(cls, stores: Stores, jobs: Jobs, liveness: Liveness, keeper: Keeper, purge: ConversationPurge) -> Threads:
+    def of(  # noqa: PLR0913 - all that they stand on
+        cls,
+        stores: Stores,
+        jobs: Jobs,
+        liveness: Liveness,
+        keeper: Keeper,
+        purge: ConversationPurge,
+        *,
+        per_owner: int,
+    ) -> Threads:
         """Those over one database; what was told of runs by processes that died is kept by ``keeper``."""
         keeper.add("run", RoundStore(stores).keep)
-        run_jobs = RunJobs(stores.runs, jobs, liveness)
+        run_jobs = RunJobs(stores.runs, jobs, liveness, per_owner=per_owner)
         return cls(
             assistants=AssistantService(stores.assistants),
             threads=ThreadService(stores, purge),

@@ -35,6 +35,24 @@ class Plan:
     order: RunOrder
     metadata: dict[str, str]
 
+    def run(self, caller: Principal, thread: str, id_: str, turn: int, *, ttl_s: float) -> Run:
+        """The run, as it begins in a thread's turn."""
+        now = now_ms()
+        return Run(
+            id=id_,
+            owner=caller.subject,
+            thread=thread,
+            assistant=self.assistant,
+            created_at_ms=now,
+            expires_at_ms=now + int(ttl_s * 1000),
+            order=self.order,
+            key_id=caller.key_id,
+            metadata=self.metadata,
+            turn=turn,
+            tail=new_tail(),
+            round_at_ms=now,
+        )
+
 
 async def plan(services: Services, caller: Principal, wanted: RunFields, state: dict[str, Any]) -> Plan:
     """Check all that can be checked of a run before anything is stored.
@@ -92,24 +110,10 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
         return stored
     if (active := await threads.runs.active(conversation)) is not None:
         raise _busy(thread, active.id)
-    me = await threads.jobs.me()
+    me = await threads.jobs.me(caller.subject)
     added = await _append(services, conversation, messages, tail)
-    now = now_ms()
-    run = Run(
-        id=id_,
-        owner=caller.subject,
-        thread=thread,
-        assistant=wanted.assistant,
-        created_at_ms=now,
-        expires_at_ms=now + int(services.settings.run_ttl_s * 1000),
-        order=wanted.order,
-        key_id=caller.key_id,
-        metadata=wanted.metadata,
-        turn=added.turn,
-        tail=new_tail(),
-        round_at_ms=now,
-        streamed=channel is not None,
-    )
+    run = wanted.run(caller, thread, id_, added.turn, ttl_s=services.settings.run_ttl_s)
+    run = replace(run, streamed=channel is not None)
     if channel is not None:
         channel.send(run_event(run, "created") + run_event(run))
     if not await stores.runs.insert(run, me):
@@ -161,7 +165,7 @@ async def go_on(
     """
     outputs = _outputs(run, wanted)
     threads, stores = services.threads, services.stores
-    me = await threads.jobs.me()
+    me = await threads.jobs.me(caller.subject)
     now = now_ms()
     items = [_output_item(run, index, call["id"], outputs[call["id"]], now) for index, call in enumerate(run.calls)]
     # As above. Their ids are fixed: whoever is second to answer the same calls changes nothing.

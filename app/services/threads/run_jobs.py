@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from app.errors import RateLimited
 from app.services.jobs import Job, Jobs
 from app.services.liveness import Liveness
 from app.services.threads.channel import Channel
 from app.storage.runs import Runs
+
+RETRY_AFTER_S = 10.0
 
 
 class Worker(Protocol):
@@ -27,26 +30,37 @@ class Worker(Protocol):
 class RunJobs:
     """See ``JobKind``.
 
+    Args:
+        per_owner: How many of somebody's may be worked at at once.
+
     Attributes:
         worker: Is there once the gateway is put together.
     """
 
-    def __init__(self, runs: Runs, jobs: Jobs, liveness: Liveness) -> None:
+    def __init__(self, runs: Runs, jobs: Jobs, liveness: Liveness, *, per_owner: int) -> None:
         self.worker: Worker | None = None
         self._runs = runs
         self._jobs = jobs
         self._liveness = liveness
+        self._per_owner = per_owner
         self._channels: dict[str, Channel] = {}
         jobs.add_kind(self)
 
-    async def me(self) -> str:
-        """This process's id, for runs that it is about to work at.
+    async def me(self, owner: str) -> str:
+        """This process's id, for a run of somebody's that it is about to work at.
 
         Raises:
             DatabaseUnavailable: Others cannot see that it lives.
+            RateLimited: Too many of this owner's are worked at already.
             ServiceUnavailable: It works at too much already.
         """
         self._jobs.check_room()
+        if await self._runs.count_worked_on(owner) >= self._per_owner:
+            raise RateLimited(
+                f"You have {self._per_owner} runs that are worked at, as many as may be at once. "
+                "Wait for one of them, or cancel one.",
+                retry_after_s=RETRY_AFTER_S,
+            )
         return await self._liveness.me()
 
     def begin(self, id_: str, channel: Channel | None = None) -> None:
