@@ -29,6 +29,7 @@ from app.routers import (
     organization_service_accounts,
     organization_usage,
     sign_in,
+    stored_chats,
     usage,
     user,
 )
@@ -41,6 +42,7 @@ PREFIXES = ("/v1", "/api/v1", "")
 
 ROUTERS = (
     inference.router,
+    stored_chats.router,
     model_admin.router,
     models.router,
     auth.router,
@@ -57,6 +59,7 @@ ROUTERS = (
 )
 BODIES = (
     *inference.BODIES,
+    *stored_chats.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,
     *sign_in.BODIES,

@@ -23,6 +23,7 @@ from app.storage.projects import Projects
 from app.storage.response_events import ResponseEvents
 from app.storage.responses import Responses
 from app.storage.sessions import Sessions
+from app.storage.stored_chats import StoredChats
 from app.storage.usage_days import UsageDays
 from app.storage.usage_events import UsageEvents
 from app.storage.usage_lots import UsageLots
@@ -51,6 +52,7 @@ class Stores:
     conversations: Conversations
     items: Items
     conversation_words: ConversationWords
+    stored_chats: StoredChats
     idempotency: IdempotencyKeys
     processes: Processes
     responses: Responses
@@ -61,6 +63,7 @@ class Stores:
         """The repositories over one database."""
         users = Users(database)
         words = ConversationWords(database)
+        counters = Counters(database)
         return cls(
             users=users,
             keys=ApiKeys(database, users),
@@ -76,9 +79,10 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
-            conversations=Conversations(database, Counters(database), words),
+            conversations=Conversations(database, counters, words),
             items=Items(database, words),
             conversation_words=words,
+            stored_chats=StoredChats(database, counters),
             idempotency=IdempotencyKeys(database),
             processes=Processes(database),
             responses=Responses(database),
@@ -97,6 +101,7 @@ class Stores:
             self.conversations,
             self.items,
             self.conversation_words,
+            self.stored_chats,
             self.idempotency,
             self.responses,
             self.response_events,
