@@ -18,6 +18,7 @@ from app.middleware.unexpected import UnexpectedErrorMiddleware
 from app.routers import (
     admin,
     auth,
+    conversations,
     docs,
     health,
     inference,
@@ -54,6 +55,7 @@ ROUTERS = (
     organization_projects.router,
     organization_service_accounts.router,
     limits.router,
+    conversations.router,
     organization_usage.router,
     health.router,
 )
@@ -69,6 +71,7 @@ BODIES = (
     *organization_projects.BODIES,
     *organization_service_accounts.BODIES,
     *limits.BODIES,
+    *conversations.BODIES,
 )
 """What endpoints take that parse their bodies themselves."""
 

@@ -31,6 +31,7 @@ ERROR_SCHEMA = {
 }
 TAGS = (
     "Chat",
+    "Conversations",
     "Embeddings",
     "Anthropic",
     "Tokens",

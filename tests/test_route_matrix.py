@@ -7,7 +7,7 @@ names a thing of somebody's that ``OWNED`` cannot make.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from app.domain.page import PageRequest
 from app.domain.user import User
 from app.main import PREFIXES
 from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
+from app.schemas.conversations import CreateConversationRequest
+from app.schemas.items import parse_items
 from tests.support import callers
 from tests.support.callers import Caller
 from tests.support.gateway import STANDARD_MODELS, Gateway, new_user, running_gateway
@@ -51,13 +53,38 @@ NO_ENDPOINTS = {"/openapi.json", "/docs/assets"}
 WITH_BODY = ("POST", "PUT", "PATCH")
 
 
-async def new_api_key(gateway: Gateway, owner: User) -> str:
+async def new_api_key(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
     await key_of(gateway, owner)
     return (await gateway.services.stores.keys.list(PageRequest(limit=1), owner=owner.id)).items[0].id
 
 
-OWNED: dict[str, Callable[[Gateway, User], Awaitable[str]]] = {"key_id": new_api_key}
-"""Makes what a name in a path stands for, where that belongs to a user; its id."""
+async def new_conversation(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    wanted = CreateConversationRequest(title="mine")
+    return (await gateway.services.conversations.create(owner.id, wanted)).id
+
+
+async def new_item(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str:
+    conversations = gateway.services.conversations
+    (item,) = await conversations.add_items(owner.id, ids["conversation_id"], parse_items(MINE))
+    return item.id
+
+
+MINE = [{"role": "user", "content": "mine now"}]
+
+OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] = {
+    "key_id": new_api_key,
+    "conversation_id": new_conversation,
+    "item_id": new_item,
+}
+"""Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/conversations/{conversation_id}": {"title": "mine now"},
+    "/conversations/{conversation_id}/items": {"items": MINE},
+}
+"""By path below the prefix, what routes are sent that change something; others are sent a name."""
+
+COLLECTIONS = ("api_keys", "sessions", "users", "conversations", "items", "conversation_words")
 
 
 @dataclass
@@ -226,8 +253,9 @@ async def test_what_is_anothers_is_not_there(stage: Stage, entry: Entry):
     unknown = [name for name in entry.parameters if name not in OWNED]
     assert not unknown, f"nobody knows how to make {unknown}: add it to OWNED"
     one, other = await new_user(gateway.services), await new_user(gateway.services)
-    ids = {name: await OWNED[name](gateway, one) for name in entry.parameters}
-    body = {"json": {"name": "mine now"}} if entry.method in WITH_BODY else {}
+    ids = await made(gateway, one, entry.parameters)
+    said = BODIES.get(entry.path.removeprefix(PREFIX), {"name": "mine now"})
+    body = {"json": said} if entry.method in WITH_BODY else {}
     mine, theirs = await key_of(gateway, one), await key_of(gateway, other)
 
     async def send(path: str, headers: dict[str, str]) -> httpx.Response:
@@ -246,7 +274,7 @@ async def test_what_is_anothers_is_not_there(stage: Stage, entry: Entry):
 async def test_what_is_anothers_is_in_no_list(stage: Stage, entry: Entry):
     gateway = stage.gateway
     one, other = await new_user(gateway.services), await new_user(gateway.services)
-    ids = [await make(gateway, one) for make in OWNED.values()]
+    ids = (await made(gateway, one, OWNED)).values()
     theirs = await key_of(gateway, other)
     for query in ({}, {"owner": one.id}, {"user": one.id}, {"limit": 100}):
         response = await gateway.anonymous.get(entry.path, params=query, headers=theirs)
@@ -254,11 +282,19 @@ async def test_what_is_anothers_is_in_no_list(stage: Stage, entry: Entry):
         assert not [id_ for id_ in (*ids, one.id) if id_ in response.text]
 
 
+async def made(gateway: Gateway, owner: User, names: Iterable[str]) -> dict[str, str]:
+    """New things of somebody's, by their names in paths."""
+    ids: dict[str, str] = {}
+    for name in names:
+        ids[name] = await OWNED[name](gateway, owner, ids)
+    return ids
+
+
 async def everything_of(gateway: Gateway, user: User) -> list[dict[str, Any]]:
     """Every document that is theirs, or them."""
     database = gateway.services.database
     documents: list[dict[str, Any]] = []
-    for name in ("api_keys", "sessions", "users"):
+    for name in COLLECTIONS:
         found = database.collection(name).find({"$or": [{"owner": user.id}, {"_id": user.id}]})
         documents += await found.sort("_id").to_list(100)
     # That a key was used is noted when nobody waits for it.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
+from app.domain.chat_chunk import CallDelta, Chunk, ChunkChoice, Logprobs, decoded, shown_logprobs
 
 DONE: Final = b"data: [DONE]"
 _DATA: Final = b"data: "
@@ -115,14 +115,14 @@ def of_stream(stream: bytes) -> Completion:
         line = event[event.rfind(b"\n") + 1 :] if not event.startswith(_DATA) else event
         if line.startswith(DONE):
             completion.complete = completion.error is None
-        elif line.startswith(_DATA) and (chunk := _decoded(line[len(_DATA) :])) is not None:
+        elif line.startswith(_DATA) and (chunk := decoded(line[len(_DATA) :])) is not None:
             parts.add(chunk)
     return parts.finished()
 
 
 def of_body(body: bytes) -> Completion:
     """What a whole chat completion says; nothing, where it is an error or was cut off."""
-    answer = _decoded(body)
+    answer = decoded(body)
     if answer is None:
         return Completion()
     parts = _Parts()
@@ -162,8 +162,7 @@ def output_items(completion: Completion, tail: str) -> list[Json]:
 
 def logprobs_of(choice: Choice, kind: str) -> list[Json]:
     """Log probabilities as output items show them; ``kind`` is ``content`` or ``refusal``."""
-    rows: Sequence[Json] = (choice.logprobs or {}).get(kind) or ()
-    return [{**_row(row), "top_logprobs": [_row(other) for other in row.get("top_logprobs") or ()]} for row in rows]
+    return shown_logprobs((choice.logprobs or {}).get(kind))
 
 
 def _content(choice: Choice) -> list[Json]:
@@ -175,66 +174,6 @@ def _content(choice: Choice) -> list[Json]:
     if choice.refusal:
         parts.append({"type": "refusal", "refusal": choice.refusal})
     return parts
-
-
-def _row(row: Mapping[str, Any]) -> Json:
-    token = row.get("token") or ""
-    spelt = row.get("bytes")
-    return {"token": token, "logprob": row.get("logprob"), "bytes": list(token.encode()) if spelt is None else spelt}
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Said(msgspec.Struct):
-    content: str | None = None
-    refusal: str | None = None
-    reasoning: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[_Call] | None = None
-
-
-class _Logprobs(msgspec.Struct):
-    content: list[Json] | None = None
-    refusal: list[Json] | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Said | None = None
-    message: _Said | None = None
-    finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
-
-
-class _Chunk(msgspec.Struct):
-    """A frame of a stream, or a whole answer: both have what is read here at the same places."""
-
-    id: str = ""
-    created: int = 0
-    model: str = ""
-    system_fingerprint: str | None = None
-    choices: list[_Choice] = []
-    usage: Json | None = None
-    error: Json | None = None
-
-
-_decode: Final = msgspec.json.Decoder(_Chunk).decode
-
-
-def _decoded(data: bytes) -> _Chunk | None:
-    try:
-        return _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
 
 
 @dataclass(slots=True)
@@ -256,7 +195,7 @@ class _Parts:
         self._choices: dict[int, Choice] = {}
         self._texts: dict[int, _Texts] = {}
 
-    def add(self, chunk: _Chunk) -> None:
+    def add(self, chunk: Chunk) -> None:
         completion = self.completion
         if not completion.id and chunk.id:
             completion.id, completion.created, completion.model = chunk.id, chunk.created, chunk.model
@@ -278,7 +217,7 @@ class _Parts:
             self.completion.choices.append(choice)
         return self.completion
 
-    def _add_to_choice(self, part: _Choice) -> None:
+    def _add_to_choice(self, part: ChunkChoice) -> None:
         choice = self._choices.setdefault(part.index, Choice(part.index))
         texts = self._texts.setdefault(part.index, _Texts())
         choice.finish_reason = part.finish_reason or choice.finish_reason
@@ -297,7 +236,7 @@ class _Parts:
             _add_call(texts, place if call.index is None else call.index, call)
 
 
-def _add_call(texts: _Texts, index: int, part: _Call) -> None:
+def _add_call(texts: _Texts, index: int, part: CallDelta) -> None:
     call = texts.calls.setdefault(index, ToolCall())
     arguments = texts.arguments.setdefault(index, [])
     call.id = call.id or part.id or ""
@@ -306,7 +245,7 @@ def _add_call(texts: _Texts, index: int, part: _Call) -> None:
         arguments.append(part.function.arguments or "")
 
 
-def _extend(choice: Choice, more: _Logprobs) -> None:
+def _extend(choice: Choice, more: Logprobs) -> None:
     if choice.logprobs is None:
         choice.logprobs = {"content": None, "refusal": None}
     for kind, rows in (("content", more.content), ("refusal", more.refusal)):

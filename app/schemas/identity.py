@@ -20,7 +20,8 @@ MAX_EXPIRY_S = 253_402_300_799
 """The end of the year 9999."""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text without blanks around it, if it can be shown as one line."""
     text = text.strip()
     if not text:
         raise wrong("must not be empty")
@@ -53,8 +54,8 @@ def _kind_of_limits(value: Any) -> str | None:
     return "~object" if is_object(value) else None
 
 
-Name = Annotated[str, Field(max_length=100), AfterValidator(_printable)]
-Email = Annotated[str, Field(max_length=254, pattern=r"^[^\s@]+@[^\s@]+\.[^\s@]+$"), AfterValidator(_printable)]
+Name = Annotated[str, Field(max_length=100), AfterValidator(printable)]
+Email = Annotated[str, Field(max_length=254, pattern=r"^[^\s@]+@[^\s@]+\.[^\s@]+$"), AfterValidator(printable)]
 Permissions = Annotated[list[Literal["read", "write", "admin"]], BeforeValidator(_permissions)]
 Expiry = Annotated[int, Field(le=MAX_EXPIRY_S), AfterValidator(_in_future)]
 Models = Annotated[

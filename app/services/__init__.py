@@ -19,6 +19,8 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
+from app.services.conversation_purge import ConversationPurge
+from app.services.conversations import ConversationService
 from app.services.idempotency import Idempotency
 from app.services.identities import Identities
 from app.services.jobs import Jobs
@@ -95,6 +97,7 @@ class Services:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
     request_extras: frozenset[str]
 
@@ -110,10 +113,12 @@ class Services:
         self.rollup.start()
         self.liveness.start()
         self.jobs.start()
+        self.conversations.purge.start()
 
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.conversations.purge.close()
         await self.answers.journal.close()
         await self.liveness.close()
         await self.policies.close()
@@ -179,6 +184,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         liveness=state.liveness,
         jobs=state.jobs,
         answers=state.answers,
+        conversations=state.conversations,
         idempotency=state.idempotency,
         request_extras=frozenset(settings.request_extras),
     )
@@ -224,6 +230,7 @@ class _State:
     liveness: Liveness
     jobs: Jobs
     answers: Answers
+    conversations: ConversationService
     idempotency: Idempotency
 
     @classmethod
@@ -235,7 +242,8 @@ class _State:
         keeper.add("completion_id", StoredChatPlace(stores.stored_chats).keep)
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
-        return cls(liveness, jobs, Answers(journal, keeper), idempotency)
+        conversations = ConversationService(stores, ConversationPurge(stores))
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pymongo import ASCENDING
 
 from app.domain.words import words_of
-from app.storage.database import PER_OPERATION, Collection, Database, Document
+from app.storage.database import Collection, Database, Document
 from app.storage.windows import Place
 
 MOST_OF_A_TEXT: Final = 2000
 """Words that count of one text: what is behind them is not found."""
 
 PER_DOCUMENT: Final = 200
+PER_DELETION: Final = 50
 KEPT: Final = 200_000
 """Words at the most that a process remembers of conversations."""
 
@@ -101,18 +102,35 @@ class ConversationWords:
                 break
         return found or set()
 
-    async def delete_some(self, conversation: str) -> bool:
-        """Delete some words of a conversation; whether there may be more.
+    async def delete_all(self, owner: str, conversation: str, *, but_title: bool = False) -> None:
+        """Let a conversation be found no more, or by its title alone.
 
         Raises:
-            DatabaseUnavailable: The database did not answer.
+            DatabaseUnavailable: The database did not answer; some of the words may be deleted.
         """
-        where = {"conversation": {"$eq": conversation}}
+        known = self._known.pop((owner, conversation), None)
+        self._kept -= len(known.words) if known else 0
+        for part in await self._parts(owner, conversation, but_title=but_title):
+            async with self._database.operation():
+                await self._words.delete_many({"_id": {"$in": part}})
+
+    async def move_all(self, owner: str, conversation: str, to: str, number: int) -> None:
+        """Make a conversation be found by somebody else, under another number.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer; some of the words may be theirs.
+        """
+        for part in await self._parts(owner, conversation):
+            async with self._database.operation():
+                await self._words.update_many({"_id": {"$in": part}}, {"$set": {"owner": to, "number": number}})
+
+    async def _parts(self, owner: str, conversation: str, *, but_title: bool = False) -> Sequence[list[Any]]:
+        where: Document = {"conversation": {"$eq": conversation}, "owner": {"$eq": owner}}
+        if but_title:
+            where["title"] = None
         async with self._database.operation():
-            found = await self._words.find(where, {"_id": True}).limit(PER_OPERATION).to_list(PER_OPERATION)
-            if found:
-                await self._words.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
-        return len(found) == PER_OPERATION
+            found = [document["_id"] for document in await self._words.find(where, {"_id": True}).to_list(None)]
+        return [found[at : at + PER_DELETION] for at in range(0, len(found), PER_DELETION)]
 
     async def _remembered(self, owner: str, conversation: str) -> _Known | None:
         key = owner, conversation

@@ -21,8 +21,14 @@ from app.storage.database import Collection, Database, Document, built
 from app.storage.ordered_conversations import OrderedConversations
 from app.storage.users import now_ms
 
+BUCKETS: Final = 64
+"""Marks are in so many parts, each of which is read at once."""
+
+PER_DELETION: Final = 200
+"""Numbers whose conversations are deleted in one operation."""
+
 LIVE: Final[Mapping[str, Any]] = {"gone_at_ms": None}
-_NEVER_SET: Final = ("title", "title_given", "model", "metadata", "tool_resources")
+_CHANGED: Final = ("title", "title_given", "model", "metadata", "tool_resources")
 
 
 class Conversations:
@@ -44,7 +50,7 @@ class Conversations:
         async with self._database.operation():
             for name in ("number", "touched"):
                 await self._conversations.create_index([("owner", ASCENDING), (name, ASCENDING)], name=name)
-            await self._conversations.create_index([("gone_at_ms", ASCENDING)], name="gone", sparse=True)
+            await self._conversations.create_index([("gone", ASCENDING)], name="gone", sparse=True)
 
     async def insert(self, conversation: Conversation) -> Conversation:
         """Store a new conversation; one of this id that is stored stays as it is.
@@ -101,7 +107,7 @@ class Conversations:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        assert fields.keys() <= set(_NEVER_SET)
+        assert fields.keys() <= set(_CHANGED)
         if "title" in fields:
             fields["title_given"] = fields["title"] is not None
         changed = await self._touch(owner, id_, {"$set": _stored(fields)})
@@ -140,23 +146,41 @@ class Conversations:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        update = {
-            "$set": {"gone_at_ms": now_ms()},
-            "$unset": {"number": "", "touched": "", "metadata": "", "title": ""},
-        }
         async with self._database.operation():
-            return (await self._conversations.update_one(_one(owner, id_), update)).modified_count == 1
+            return (await self._conversations.update_one(_one(owner, id_), _gone())).modified_count == 1
 
-    async def gone(self, before_ms: int, limit: int) -> Sequence[tuple[str, str]]:
-        """Owners and ids of conversations that were deleted before a time and are not quite gone.
+    async def delete_all(self, owner: str) -> int:
+        """Take all of somebody's out of sight; how many there were.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer; some may be out of sight.
+        """
+        count, end = 0, await self._counters.end(owner, "created")
+        for low in range(0, end, PER_DELETION):
+            where = {"owner": {"$eq": owner}, "number": {"$gte": low, "$lt": min(low + PER_DELETION, end)}}
+            async with self._database.operation():
+                count += (await self._conversations.update_many(where, _gone())).modified_count
+        return count
+
+    async def gone(self, bucket: int) -> Sequence[tuple[str, str, int]]:
+        """The marks in one part: owners, ids, and when they were deleted.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        where = {"gone_at_ms": {"$gt": 0, "$lt": before_ms}}
         async with self._database.operation():
-            found = await self._conversations.find(where, {"owner": True}).limit(limit).to_list(limit)
-        return [(document["owner"], document["_id"]) for document in found]
+            found = await self._conversations.find({"gone": bucket}, {"owner": True, "gone_at_ms": True}).to_list(None)
+        return [(document["owner"], document["_id"], document["gone_at_ms"]) for document in found]
+
+    async def turns_of_gone(self, owner: str, id_: str) -> int:
+        """How many turns a conversation had that was deleted.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            document = await self._conversations.find_one(_mark(owner, id_), {"turns": True})
+        return document["turns"] if document else 0
 
     async def forget(self, owner: str, id_: str) -> None:
         """Take away what is left of a conversation that was deleted.
@@ -165,9 +189,7 @@ class Conversations:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            await self._conversations.delete_one(
-                {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "gone_at_ms": {"$gt": 0}}
-            )
+            await self._conversations.delete_one(_mark(owner, id_))
 
     async def _touch(self, owner: str, id_: str, update: Document) -> Conversation | None:
         # Drawn first: whoever changes it later has the greater number, whichever of them comes first to the document.
@@ -211,6 +233,17 @@ def conversation_of(document: Document) -> Conversation:
 
 def _one(owner: str, id_: str) -> Document:
     return {"_id": {"$eq": id_}, "owner": {"$eq": owner}, **LIVE}
+
+
+def _mark(owner: str, id_: str) -> Document:
+    return {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "gone_at_ms": {"$gt": 0}}
+
+
+def _gone() -> list[Document]:
+    return [
+        {"$set": {"gone": {"$mod": ["$number", BUCKETS]}, "gone_at_ms": now_ms()}},
+        {"$unset": ["number", "touched", "title", "model", "metadata", "tool_resources"]},
+    ]
 
 
 def _document(conversation: Conversation) -> Document:

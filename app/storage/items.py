@@ -15,11 +15,14 @@ from pymongo.errors import BulkWriteError
 from app.domain.item import OPEN, TURN_BITS, Item, Side, position, text_of
 from app.domain.page import Page, PageRequest
 from app.storage.conversation_words import ConversationWords
-from app.storage.database import DUPLICATE, PER_OPERATION, Collection, Database, Document, built
+from app.storage.database import DUPLICATE, Collection, Database, Document, built
 from app.storage.windows import Place, Windowed
 
 PER_INSERT: Final = 100
 """Items at the most in one insert: each is an entry in several indexes."""
+
+TURNS_A_PART: Final = 20
+"""Turns whose items are deleted or moved in one operation: few, for each may have as many items as can be added."""
 
 TURNS_AN_ITEM: Final = 0.5
 """How many turns an item takes: a question and its answer are one."""
@@ -158,23 +161,35 @@ class Items:
             DatabaseUnavailable: The database did not answer; some of the items may be deleted.
         """
         where = {"response": {"$eq": response}, "owner": {"$eq": owner}, "conversation": None}
-        while await self._delete_some(where):
-            pass
+        async with self._database.operation():
+            found = await self._items.find(where, {"_id": True}).to_list(None)
+        for part in (found[at : at + PER_INSERT] for at in range(0, len(found), PER_INSERT)):
+            async with self._database.operation():
+                await self._items.delete_many({"_id": {"$in": [document["_id"] for document in part]}})
 
-    async def delete_some(self, owner: str, conversation: str) -> bool:
-        """Delete some items of a conversation; whether there may be more.
+    async def delete_all(self, owner: str, conversation: str, turns: int) -> int:
+        """Delete the items of a conversation that has had so many turns; how many there were.
 
         Raises:
-            DatabaseUnavailable: The database did not answer.
+            DatabaseUnavailable: The database did not answer; some of the items may be deleted.
         """
-        return await self._delete_some({"owner": {"$eq": owner}, "conversation": {"$eq": conversation}})
+        count = 0
+        for where in _in_parts(owner, conversation, turns):
+            async with self._database.operation():
+                count += (await self._items.delete_many(where)).deleted_count
+        return count
 
-    async def _delete_some(self, where: Document) -> bool:
-        async with self._database.operation():
-            found = await self._items.find(where, {"_id": True}).limit(PER_OPERATION).to_list(PER_OPERATION)
-            if found:
-                await self._items.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
-        return len(found) == PER_OPERATION
+    async def move_all(self, owner: str, conversation: str, turns: int, to: str) -> int:
+        """Make the items of a conversation somebody else's; how many there are.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer; some of the items may be theirs.
+        """
+        count = 0
+        for where in _in_parts(owner, conversation, turns):
+            async with self._database.operation():
+                count += (await self._items.update_many(where, {"$set": {"owner": to}})).modified_count
+        return count
 
     def _by_turn(self, owner: str, conversation: str, turns: int) -> Windowed[Item]:
         async def fetch(low: int, high: int) -> Sequence[Item]:
@@ -187,11 +202,7 @@ class Items:
         return Windowed(fetch, _place, find, turns, width=TURNS_AN_ITEM, bits=TURN_BITS)
 
     async def _between(self, owner: str, conversation: str, low: int, high: int) -> Sequence[Item]:
-        where = {
-            "owner": {"$eq": owner},
-            "conversation": {"$eq": conversation},
-            "position": {"$gte": low, "$lt": high},
-        }
+        where = _range(owner, conversation, low, high)
         async with self._database.operation():
             return [_item(document) for document in await self._items.find(where).to_list(None)]
 
@@ -218,6 +229,16 @@ class Items:
 
 def _place(item: Item) -> Place:
     return item.position, item.id
+
+
+def _range(owner: str, conversation: str, low: int, high: int) -> Document:
+    place = {"$gte": low, "$lt": high}
+    return {"owner": {"$eq": owner}, "conversation": {"$eq": conversation}, "position": place}
+
+
+def _in_parts(owner: str, conversation: str, turns: int) -> Iterable[Document]:
+    for turn in range(0, turns, TURNS_A_PART):
+        yield _range(owner, conversation, position(turn, 0), position(turn + TURNS_A_PART, 0))
 
 
 def _one(owner: str, conversation: str, id_: str) -> Document:

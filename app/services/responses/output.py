@@ -66,7 +66,7 @@ class Output:
             status: Of the last item.
         """
         ended = self._close(status)
-        if any(item["type"] != "reasoning" for item in self._done):
+        if self._done:
             return ended
         said, opened = self._open_content("message")
         _, began = said.text_of(SAID)

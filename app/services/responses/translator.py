@@ -118,6 +118,8 @@ class Translator:
         return self._end("incomplete")
 
     def _read(self, frame: bytes) -> bytes:
+        # What is no mere text may end the text: only the next frame tells what those after it look like.
+        self._hole = _NO_HOLE
         if self._error is not None:
             return b""
         return b"".join([self._understand(frame, line[5:]) for line in frame.split(b"\n") if line[:5] == b"data:"])
@@ -147,7 +149,6 @@ class Translator:
             return b""
         if choice.finish_reason is not None:
             self._finish_reason = choice.finish_reason
-            self._hole = _NO_HOLE
             return events + self._output.end("completed" if choice.finish_reason in WELL_ENDED else "incomplete")
         self._hole = hole_of(frame, chunk) or _NO_HOLE
         return events
