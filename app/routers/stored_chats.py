@@ -45,7 +45,7 @@ async def list_stored_chats(
 @router.get("/chat/completions/{completion_id}")
 async def get_stored_chat(completion_id: str, services: ServicesDep, caller: IdentifiedReader) -> dict[str, Any]:
     """Get a stored chat completion."""
-    return _found(await services.stores.stored_chats.get(caller.subject, completion_id), completion_id).to_dict()
+    return _found(await services.stores.stored_chats.get(caller.subject, completion_id)).to_dict()
 
 
 @router.post("/chat/completions/{completion_id}", openapi_extra=request_body(ChangeStoredChatRequest))
@@ -56,14 +56,14 @@ async def change_stored_chat(
     """Change what is written on a stored chat completion."""
     metadata = parse_change(body)
     chat = await services.stores.stored_chats.set_metadata(caller.subject, completion_id, metadata)
-    return _found(chat, completion_id).to_dict()
+    return _found(chat).to_dict()
 
 
 @router.delete("/chat/completions/{completion_id}")
 async def delete_stored_chat(completion_id: str, services: ServicesDep, caller: IdentifiedWriter) -> dict[str, Any]:
     """Delete a stored chat completion."""
     if not await services.stores.stored_chats.delete(caller.subject, completion_id):
-        raise _missing(completion_id)
+        raise _missing()
     return {"id": completion_id, "object": "chat.completion.deleted", "deleted": True}
 
 
@@ -72,7 +72,7 @@ async def list_stored_messages(
     completion_id: str, services: ServicesDep, caller: IdentifiedReader, page: OldestFirstPageDep
 ) -> dict[str, Any]:
     """List the messages that a stored chat completion answers."""
-    chat = _found(await services.stores.stored_chats.get(caller.subject, completion_id), completion_id)
+    chat = _found(await services.stores.stored_chats.get(caller.subject, completion_id))
     messages = chat.message_list()
     if page.order == "desc":
         messages.reverse()
@@ -103,11 +103,11 @@ def _named(listed: dict[str, Any]) -> dict[str, Any]:
     return {**listed, "first_id": listed["first_id"] or "", "last_id": listed["last_id"] or ""}
 
 
-def _found(chat: StoredChat | None, id_: str) -> StoredChat:
+def _found(chat: StoredChat | None) -> StoredChat:
     if chat is None:
-        raise _missing(id_)
+        raise _missing()
     return chat
 
 
-def _missing(id_: str) -> NotFound:
-    return NotFound(f"There is no stored chat completion {id_[:128]!r}.", code="chat_completion_not_found")
+def _missing() -> NotFound:
+    return NotFound("You have no such stored chat completion.", code="chat_completion_not_found")
