@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.domain.conversation import Conversation, ConversationFilter, OrderBy
 from app.domain.item import Item
@@ -13,6 +13,7 @@ from app.domain.words import wanted_words
 from app.errors import InvalidRequest
 from app.openapi import request_body
 from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
+from app.routers.idempotent import once
 from app.schemas.conversations import (
     AddItemsRequest,
     ChangeConversationRequest,
@@ -64,9 +65,16 @@ FilterDep = Annotated[ConversationFilter, Depends(_filter)]
 
 
 @router.post("/conversations", openapi_extra=request_body(CreateConversationRequest, required=False))
-async def create_conversation(services: ServicesDep, caller: IdentifiedWriter, body: JsonBody) -> dict[str, Any]:
+async def create_conversation(
+    request: Request, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody
+) -> Response:
     """Begin a conversation, empty or with up to twenty items."""
-    return (await services.conversations.create(caller.subject, parse_new(body))).to_dict()
+    wanted = parse_new(body)
+
+    async def create(tail: str) -> dict[str, Any]:
+        return (await services.conversations.create(caller.subject, wanted, tail)).to_dict()
+
+    return await once(request, caller, body, create)
 
 
 @router.get("/conversations")
@@ -124,11 +132,16 @@ async def delete_conversation(conversation_id: str, services: ServicesDep, calle
 
 @router.post("/conversations/{conversation_id}/items", openapi_extra=request_body(AddItemsRequest))
 async def add_items(
-    conversation_id: str, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody
-) -> dict[str, Any]:
+    conversation_id: str, request: Request, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody
+) -> Response:
     """Add up to twenty items to the end of a conversation, together."""
-    added = await services.conversations.add_items(caller.subject, conversation_id, parse_added(body))
-    return item_list(Page(added, has_more=False))
+    bodies = parse_added(body)
+
+    async def add(tail: str) -> dict[str, Any]:
+        added = await services.conversations.add_items(caller.subject, conversation_id, bodies, tail)
+        return item_list(Page(added, has_more=False))
+
+    return await once(request, caller, body, add)
 
 
 @router.get("/conversations/{conversation_id}/items")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.domain.conversation import PREFIX, Conversation, ConversationFilter, new_conversation, title_of
-from app.domain.ids import is_id, new_item_id
+from app.domain.ids import ITEM_PREFIXES, is_id, new_tail
 from app.domain.item import Item, position, stored_body, text_of
 from app.domain.page import Page, PageRequest
 from app.errors import NotFound
@@ -30,20 +30,20 @@ class ConversationService:
         self._words = stores.conversation_words
         self.purge = purge
 
-    async def create(self, owner: str, wanted: CreateConversationRequest, id_: str | None = None) -> Conversation:
+    async def create(self, owner: str, wanted: CreateConversationRequest, tail: str | None = None) -> Conversation:
         """Begin a conversation, with items perhaps.
 
         Args:
-            id_: Its id, if it was chosen already: one that is stored stays as it is.
+            tail: What all ids that this makes end with, if it was chosen already: what is stored stays as it is.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        bodies = shown_items(wanted.items or ())
+        bodies, tail = shown_items(wanted.items or ()), tail or new_tail()
         begun = new_conversation(
             owner,
             now_ms(),
-            id_,
+            f"{PREFIX}_{tail}",
             title=wanted.title or first_title(bodies),
             title_given=wanted.title is not None,
             model=wanted.model,
@@ -51,7 +51,7 @@ class ConversationService:
             turns=1 if bodies else 0,
         )
         conversation = await self._conversations.insert(begun)
-        await self._items.put(owner, new_items(conversation.id, 0, bodies))
+        await self._items.put(owner, new_items(conversation.id, 0, bodies, tail))
         return conversation
 
     async def get(self, owner: str, id_: str) -> Conversation:
@@ -116,8 +116,13 @@ class ConversationService:
         self.purge.soon()
         return count
 
-    async def add_items(self, owner: str, id_: str, bodies: Sequence[Mapping[str, Any]]) -> Sequence[Item]:
+    async def add_items(
+        self, owner: str, id_: str, bodies: Sequence[Mapping[str, Any]], tail: str | None = None
+    ) -> Sequence[Item]:
         """Add items to the end, all of them together; the items as they are stored.
+
+        Args:
+            tail: What their ids have in common, if it was chosen already: those that are stored stay where they are.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -126,7 +131,7 @@ class ConversationService:
         turn = await self._conversations.begin_turn(owner, id_) if is_id(id_, PREFIX) else None
         if turn is None:
             raise _not_found()
-        items = new_items(id_, turn, bodies)
+        items = new_items(id_, turn, bodies, tail or new_tail())
         await self._items.put(owner, items)
         if turn == 0 and (title := first_title(bodies)) is not None:
             await self._conversations.title_if_none(owner, id_, title)
@@ -185,11 +190,11 @@ class ConversationService:
         return True
 
 
-def new_items(conversation: str, turn: int, bodies: Sequence[Mapping[str, Any]]) -> list[Item]:
-    """Items of a turn, under new ids."""
+def new_items(conversation: str, turn: int, bodies: Sequence[Mapping[str, Any]], tail: str) -> list[Item]:
+    """Items of a turn, under ids that were made as one."""
     now, items = now_ms(), list[Item]()
     for index, body in enumerate(bodies):
-        id_ = new_item_id(body["type"])
+        id_ = f"{ITEM_PREFIXES[body['type']]}_{tail}{index:02x}"
         items.append(Item(id_, stored_body(body, id_), position(turn, index), now, conversation))
     return items
 

@@ -92,7 +92,8 @@ class ConversationWords:
             DatabaseUnavailable: The database did not answer.
         """
         found: set[Place] | None = None
-        for word in words:
+        # Long words are rare ones, mostly: what has none of them need not be asked for the others.
+        for word in sorted(words, key=len, reverse=True):
             where = {"owner": {"$eq": owner}, "words": {"$eq": word}, "number": {"$gte": low, "$lt": high}}
             async with self._database.operation():
                 documents = await self._words.find(where, {"number": True, "conversation": True}).to_list(None)

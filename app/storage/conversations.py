@@ -191,6 +191,21 @@ class Conversations:
         async with self._database.operation():
             await self._conversations.delete_one(_mark(owner, id_))
 
+    async def places_for(self, owner: str, conversation: Conversation) -> tuple[int, int]:
+        """The numbers by creation and by change under which a conversation of another's comes where its times belong.
+
+        Where that is before others it shares the number of the one that it comes before.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        number = await self._ordered.first_since(owner, "created_at", conversation.created_at_ms)
+        touched = await self._ordered.first_since(owner, "updated_at", conversation.updated_at_ms)
+        return (
+            await self._counters.next(owner, "created") if number is None else number,
+            await self._counters.next(owner, "touched") if touched is None else touched,
+        )
+
     async def _touch(self, owner: str, id_: str, update: Document) -> Conversation | None:
         # Drawn first: whoever changes it later has the greater number, whichever of them comes first to the document.
         touched = await self._counters.next(owner, "touched")

@@ -16,6 +16,11 @@ from app.storage.windows import Place, Windowed
 SLACK: Final = 32
 """Numbers around a time that may belong to the other side of it: clocks differ, and numbers are drawn before."""
 
+SEARCH_WIDTH: Final = 3.0
+SEARCH_WIDEST: Final = 16_384
+SEARCH_FASTER: Final = 8
+"""Few conversations have a word that was not found so far, so the windows of searches soon are wide."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Order:
@@ -61,22 +66,35 @@ class OrderedConversations:
         end = await self._counters.end(owner, order.counter)
         start = 0
         if wanted.since_ms is not None:
-            start = max(0, await self.first_since(owner, wanted.order_by, wanted.since_ms, end) - SLACK)
+            start = max(0, await self._bisected(owner, order, wanted.since_ms, end) - SLACK)
         if wanted.until_ms is not None:
-            end = min(end, await self.first_since(owner, wanted.order_by, wanted.until_ms, end) + SLACK)
+            end = min(end, await self._bisected(owner, order, wanted.until_ms, end) + SLACK)
         if wanted.words:
             return await self._search(owner, page, wanted, start, end)
         return await self._list(owner, order, wanted, start, end).page(page)
 
-    async def first_since(self, owner: str, order_by: OrderBy, time_ms: int, end: int) -> int:
-        """The number of the first conversation since a time, nearly; ``end`` if there is none."""
+    async def first_since(self, owner: str, order_by: OrderBy, time_ms: int) -> int | None:
+        """The number of the first conversation since a time, nearly; None if there is none.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
         order = _ORDERS[order_by]
-        every = self._list(owner, order, ConversationFilter(order_by=order_by), 0, end)
+        end = await self._counters.end(owner, order.counter)
+        found = await self._bisected(owner, order, time_ms, end)
+        return found if found < end else None
+
+    async def _bisected(self, owner: str, order: _Order, time_ms: int, end: int) -> int:
+        every = self._list(owner, order, ConversationFilter(), 0, end)
         low, high = 0, end
         while low < high:
             middle = (low + high) // 2
-            found = await every.read(1, ascending=True, low=(middle, ""), high=(high, ""))
-            if found and getattr(found[0], order.time) < time_ms:
+            # All that have a number: what came over from somebody else shares it with what it comes before.
+            found = await every.fetch(middle, middle + 1)
+            if not found and (next_ := await every.read(1, ascending=True, low=(middle + 1, ""), high=(high, ""))):
+                number = getattr(next_[0], order.number)
+                found = await every.fetch(number, number + 1)
+            if found and all(getattr(each, order.time) < time_ms for each in found):
                 low = getattr(found[0], order.number) + 1
             else:
                 high = middle
@@ -111,7 +129,17 @@ class OrderedConversations:
         def place(conversation: Conversation) -> Place:
             return conversation.number, conversation.id
 
-        return await Windowed(fetch, place, self._finder(owner, order), end, start).page(page)
+        found = Windowed(
+            fetch,
+            place,
+            self._finder(owner, order),
+            end,
+            start,
+            width=SEARCH_WIDTH,
+            widest=SEARCH_WIDEST,
+            faster=SEARCH_FASTER,
+        )
+        return await found.page(page)
 
     def _of(self, owner: str) -> Callable[[Document], Conversation | None]:
         def build(document: Document) -> Conversation | None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import DuplicateKeyError
 
+from app.storage.conversation_ownership import ConversationOwnership
 from app.storage.database import Database, Document, update_each
 
-OWNED = ("api_keys", "sessions", "project_users")
-"""What is deleted with its owner."""
+OWNED = ("api_keys", "sessions", "project_users", "conversations", "items", "conversation_words", "counters")
+"""What is deleted with its owner; of what is in conversations, what is left when they are gone."""
 
-MOVED = ("api_keys",)
+DERIVED = ("conversation_words", "counters")
+"""What nobody would know as theirs."""
+
+MOVED = ("api_keys", "items")
 """What goes over to the account that a guest turns out to have already."""
 
 USAGE = ("usage_events", "usage_days")
@@ -25,6 +30,12 @@ NOBODY = "deleted"
 PART = 500
 """How many documents one update changes at the most."""
 
+IDS = 100
+"""How many documents are deleted or moved by their ids at once."""
+
+MANY_S = 60.0
+"""How long it may take to find all that somebody has."""
+
 
 class Ownership:
     """Deletes and hands over what is somebody's.
@@ -33,8 +44,9 @@ class Ownership:
     and the person is taken away. It comes late at times, so ``usage_heirs`` keeps who has it of those who are no more.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, conversations: ConversationOwnership) -> None:
         self._database = database
+        self._conversations = conversations
         self._heirs = database.collection("usage_heirs")
 
     async def prepare(self) -> None:
@@ -52,11 +64,15 @@ class Ownership:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        deleted: dict[str, int] = {}
+        deleted = await self._conversations.delete(owner)
         for name in OWNED:
-            async with self._database.operation():
-                result = await self._database.collection(name).delete_many({"owner": {"$eq": owner}})
-            deleted[name] = result.deleted_count
+            collection = self._database.collection(name)
+            count = 0
+            async for part in self._parts(name, owner):
+                async with self._database.operation():
+                    count += (await collection.delete_many({"_id": {"$in": part}, "owner": owner})).deleted_count
+            if name not in DERIVED:
+                deleted[name] = deleted.get(name, 0) + count
         await self._leave(owner, NOBODY)
         return deleted
 
@@ -66,15 +82,24 @@ class Ownership:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        moved: dict[str, int] = {}
+        moved = await self._conversations.move(owner, to)
         for name in MOVED:
-            async with self._database.operation():
-                result = await self._database.collection(name).update_many(
-                    {"owner": {"$eq": owner}}, {"$set": {"owner": to}}
-                )
-            moved[name] = result.modified_count
+            collection = self._database.collection(name)
+            count = 0
+            async for part in self._parts(name, owner):
+                where = {"_id": {"$in": part}, "owner": owner}
+                async with self._database.operation():
+                    count += (await collection.update_many(where, {"$set": {"owner": to}})).modified_count
+            moved[name] = moved.get(name, 0) + count
         await self._leave(owner, to)
         return moved
+
+    async def _parts(self, name: str, owner: str) -> AsyncIterator[list[Any]]:
+        """The ids of all that is theirs in a collection, so many at a time as one operation can take on."""
+        async with self._database.operation(timeout_s=MANY_S):
+            found = await self._database.collection(name).find({"owner": {"$eq": owner}}, {"_id": True}).to_list(None)
+        for at in range(0, len(found), IDS):
+            yield [document["_id"] for document in found[at : at + IDS]]
 
     async def pass_on(self, owners: Iterable[str]) -> None:
         """Give usage that came late to whoever has that of its owners by now.

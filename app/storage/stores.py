@@ -7,6 +7,7 @@ from typing import Self
 
 from app.storage.api_keys import ApiKeys
 from app.storage.audit_log import AuditLog
+from app.storage.conversation_ownership import ConversationOwnership
 from app.storage.conversation_words import ConversationWords
 from app.storage.conversations import Conversations
 from app.storage.counters import Counters
@@ -64,12 +65,14 @@ class Stores:
         users = Users(database)
         words = ConversationWords(database)
         counters = Counters(database)
+        conversations = Conversations(database, counters, words)
+        items = Items(database, words)
         return cls(
             users=users,
             keys=ApiKeys(database, users),
             sessions=Sessions(database),
             audit_log=AuditLog(database),
-            ownership=Ownership(database),
+            ownership=Ownership(database, ConversationOwnership(database, counters, conversations, items, words)),
             projects=Projects(database),
             project_users=ProjectUsers(database),
             logins=Logins(database),
@@ -79,8 +82,8 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
-            conversations=Conversations(database, counters, words),
-            items=Items(database, words),
+            conversations=conversations,
+            items=items,
             conversation_words=words,
             stored_chats=StoredChats(database, counters),
             idempotency=IdempotencyKeys(database),

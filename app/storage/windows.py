@@ -17,6 +17,8 @@ Place = tuple[int, str]
 """What a list is in the order of: a number, and the id for what has the same one."""
 
 FASTER = 4
+"""How many times wider a window is than the one before it."""
+
 WIDEST = 1024
 """Numbers at the most in one window: behind a long gap it may meet a place where all of them are taken."""
 
@@ -34,6 +36,7 @@ class Windowed(Generic[T]):
         width: How many numbers are read at first, for each thing that is wanted.
         bits: How many bits of a place's number are below those of the windows.
         widest: Numbers at the most in one window.
+        faster: How many times wider a window is than the one before it.
     """
 
     fetch: Callable[[int, int], Awaitable[Sequence[T]]]
@@ -44,6 +47,7 @@ class Windowed(Generic[T]):
     width: float = 1.0
     bits: int = 0
     widest: int = WIDEST
+    faster: int = FASTER
 
     async def page(self, page: PageRequest) -> Page[T]:
         """A part of the list.
@@ -77,7 +81,7 @@ class Windowed(Generic[T]):
             part = [thing for thing in await self.fetch(*window) if _between(low, self.place(thing), high)]
             found += sorted(part, key=self.place, reverse=not ascending)
             start, end = (window[1], end) if ascending else (start, window[0])
-            width *= FASTER
+            width *= self.faster
         return found[:wanted]
 
     async def _anchor(self, name: str, id_: str | None) -> Place | None:

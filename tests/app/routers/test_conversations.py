@@ -10,7 +10,8 @@ import openai
 import pytest
 import pytest_asyncio
 
-from app.domain.ids import new_id
+from app.domain.ids import new_id, new_tail
+from app.schemas.items import parse_items
 from tests.support.gateway import Gateway, new_user
 from tests.support.openai_schema import needs_openai_schema, validate
 from tests.support.people import client_of, key_of
@@ -356,6 +357,30 @@ async def test_writers_side_by_side_keep_their_items_together_and_lose_none(clie
     for name in range(5):
         mine = [text for text in said if text.startswith(f"{name}.")]
         assert mine == sorted(mine)
+
+
+async def test_what_is_sent_twice_under_one_key_happens_once(client: httpx.AsyncClient):
+    key = {"idempotency-key": "once"}
+    body = {"title": "Ours", "items": [HELLO]}
+    first, second = [await client.post("/conversations", json=body, headers=key) for _ in range(2)]
+    assert first.json() == second.json()
+    assert second.headers["idempotent-replayed"] == "true"
+    path = f"/conversations/{first.json()['id']}/items"
+    first, second = [await client.post(path, json={"items": [HELLO]}, headers={"idempotency-key": "x"}) for _ in "ab"]
+    assert first.json() == second.json()
+    assert len(await ids(client)) == 1
+    assert len((await get(client, path))["data"]) == 2
+
+
+async def test_what_was_cut_short_is_completed_by_the_next_try(gateway: Gateway, client: httpx.AsyncClient):
+    made = await created(client)
+    owner = (await gateway.services.stores.conversations._conversations.find_one({"_id": made["id"]}))["owner"]  # type: ignore[reportPrivateUsage]
+    service, tail, bodies = gateway.services.conversations, new_tail(), parse_items([HELLO, HELLO])
+    whole = await service.add_items(owner, made["id"], bodies, tail)
+    await gateway.services.stores.items.delete(owner, made["id"], whole[1].id)
+    await service.add_items(owner, made["id"], bodies, tail)
+    listed = await get(client, f"/conversations/{made['id']}/items", order="asc")
+    assert [item["id"] for item in listed["data"]] == [item.id for item in whole]
 
 
 async def test_a_read_key_reads_and_changes_nothing(gateway: Gateway):
