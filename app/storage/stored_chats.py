@@ -6,13 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING, ReturnDocument, UpdateOne
 
 from app.domain.page import Page, PageRequest
 from app.domain.stored_chat import StoredChat, StoredChatFilter, StoredChatStatus
 from app.storage.counters import Counters
-from app.storage.database import Collection, Database, Document, built
+from app.storage.database import Collection, Database, Document, built, update_each
 from app.storage.windows import Place, Windowed
+
+MANY_S: Final = 60.0
+"""How long it may take to find all that somebody has."""
+
+AT_ONCE: Final = 100
+"""How many are handed over at once."""
 
 _OPEN: Final = {"$in": ["in_progress", "incomplete"]}
 _SHOWN: Final = {"$ne": "in_progress"}
@@ -109,6 +115,26 @@ class StoredChats:
                 return_document=ReturnDocument.AFTER,
             )
         return built(_chat, document)
+
+    async def move(self, owner: str, to: str) -> int:
+        """Hand over all of somebody's to somebody else, in their order, behind what those have; how many there were.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer; some may have been handed over.
+        """
+        async with self._database.operation(timeout_s=MANY_S):
+            found = await self._chats.find({"owner": {"$eq": owner}}, {"number": True}).to_list(None)
+        found.sort(key=lambda document: document["number"])
+        for at in range(0, len(found), AT_ONCE):
+            part = found[at : at + AT_ONCE]
+            first = await self._counters.next(to, "chats", len(part))
+            updates = [
+                UpdateOne(_one(owner, document["_id"]), {"$set": {"owner": to, "number": first + index}})
+                for index, document in enumerate(part)
+            ]
+            async with self._database.operation():
+                await update_each(self._chats, updates)
+        return len(found)
 
     async def delete(self, owner: str, id_: str) -> bool:
         """Delete one; whether there was one.

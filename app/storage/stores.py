@@ -67,12 +67,14 @@ class Stores:
         counters = Counters(database)
         conversations = Conversations(database, counters, words)
         items = Items(database, words)
+        stored_chats = StoredChats(database, counters)
+        said = ConversationOwnership(database, counters, conversations, items, words)
         return cls(
             users=users,
             keys=ApiKeys(database, users),
             sessions=Sessions(database),
             audit_log=AuditLog(database),
-            ownership=Ownership(database, ConversationOwnership(database, counters, conversations, items, words)),
+            ownership=Ownership(database, said, stored_chats),
             projects=Projects(database),
             project_users=ProjectUsers(database),
             logins=Logins(database),
@@ -85,7 +87,7 @@ class Stores:
             conversations=conversations,
             items=items,
             conversation_words=words,
-            stored_chats=StoredChats(database, counters),
+            stored_chats=stored_chats,
             idempotency=IdempotencyKeys(database),
             processes=Processes(database),
             responses=Responses(database),
