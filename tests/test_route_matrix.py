@@ -17,9 +17,10 @@ import pytest_asyncio
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from app.domain.ids import new_tail
+from app.domain.ids import new_id, new_tail
 from app.domain.page import PageRequest
 from app.domain.stored_chat import StoredChat
+from app.domain.stored_response import StoredResponse
 from app.domain.user import User
 from app.main import PREFIXES
 from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
@@ -81,11 +82,20 @@ async def new_stored_chat(gateway: Gateway, owner: User, _: Mapping[str, str]) -
 
 MINE = [{"role": "user", "content": "mine now"}]
 
+
+async def new_response(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    body = {"status": "completed"}
+    response = StoredResponse(new_id("resp"), owner.id, "completed", 1, body, background=True)
+    await gateway.services.stores.responses.insert(response)
+    return response.id
+
+
 OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] = {
     "key_id": new_api_key,
     "conversation_id": new_conversation,
     "item_id": new_item,
     "completion_id": new_stored_chat,
+    "response_id": new_response,
 }
 """Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
 
