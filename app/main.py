@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -29,12 +30,15 @@ from app.routers import (
     organization_projects,
     organization_service_accounts,
     organization_usage,
+    responses,
     sign_in,
+    stored_chats,
     usage,
     user,
 )
 from app.services import Services
 from app.services.bootstrap import bootstrap
+from app.services.responses.background import work
 
 PREFIXES = ("/v1", "/api/v1", "")
 """Where every resource is mounted; the first is the one that the API reference shows."""
@@ -42,6 +46,8 @@ PREFIXES = ("/v1", "/api/v1", "")
 
 ROUTERS = (
     inference.router,
+    stored_chats.router,
+    responses.router,
     model_admin.router,
     models.router,
     auth.router,
@@ -59,6 +65,8 @@ ROUTERS = (
 )
 BODIES = (
     *inference.BODIES,
+    *stored_chats.BODIES,
+    *responses.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,
     *sign_in.BODIES,
@@ -98,6 +106,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    services.responses.background.take_over = partial(work, services)
 
     # Starlette runs the last one added first.
     app.add_middleware(BodyLimitMiddleware, max_bytes=services.settings.max_body_bytes)

@@ -31,6 +31,7 @@ ERROR_SCHEMA = {
 }
 TAGS = (
     "Chat",
+    "Responses",
     "Conversations",
     "Embeddings",
     "Anthropic",

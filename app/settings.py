@@ -180,6 +180,9 @@ class Settings(BaseSettings):
     background_jobs: int = Field(
         default=256, ge=1, description="Responses and runs that a gateway works on in the background at once."
     )
+    background_jobs_per_owner: int = Field(
+        default=32, ge=1, description="Responses that somebody may have worked on in the background at once."
+    )
     process_dead_s: float = Field(
         default=20,
         ge=1,

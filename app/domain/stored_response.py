@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+from app.domain.response import Status
 
 OPEN: Final = ("queued", "in_progress")
 """What a response is that is not over."""
@@ -31,6 +31,7 @@ class StoredResponse:
         attempt: How often work on it was begun anew.
         runner: The process that works on it.
         task: Of one in the background: what is to be done, for whoever does it.
+        cancel: Whether somebody asked for its end.
     """
 
     id: str
@@ -47,11 +48,17 @@ class StoredResponse:
     attempt: int = 0
     runner: str | None = None
     task: Mapping[str, Any] | None = None
+    cancel: bool = False
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more becomes of it."""
         return self.status not in OPEN
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether it came to the end that its model gave it."""
+        return self.status == "completed" or bool(self.body.get("incomplete_details"))
 
     @property
     def line(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from app.services.admission import Admission
 from app.services.answers.journal import Journal
 from app.services.answers.keeper import Keeper
 from app.services.answers.replays import Replays
+from app.services.answers.stored_chats import StoredChatPlace
 from app.services.api_keys import KeyService
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
@@ -32,6 +33,7 @@ from app.services.policies import Policies
 from app.services.project_access import ProjectAccess
 from app.services.project_users import ProjectUserService
 from app.services.projects import ProjectService
+from app.services.responses.archive import ResponseArchive
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
@@ -98,6 +100,7 @@ class Services:
     answers: Answers
     conversations: ConversationService
     idempotency: Idempotency
+    responses: ResponseArchive
     request_extras: frozenset[str]
 
     async def start(self) -> None:
@@ -117,6 +120,7 @@ class Services:
     async def close(self) -> None:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
+        await self.responses.close()
         await self.conversations.purge.close()
         await self.answers.journal.close()
         await self.liveness.close()
@@ -185,6 +189,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         answers=state.answers,
         conversations=state.conversations,
         idempotency=state.idempotency,
+        responses=state.responses,
         request_extras=frozenset(settings.request_extras),
     )
 
@@ -231,6 +236,7 @@ class _State:
     answers: Answers
     conversations: ConversationService
     idempotency: Idempotency
+    responses: ResponseArchive
 
     @classmethod
     def of(cls, settings: Settings, stores: Stores) -> _State:
@@ -238,10 +244,19 @@ class _State:
         keeper = Keeper(stores)
         journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
         idempotency = Idempotency(stores.idempotency, liveness)
+        keeper.add("completion_id", StoredChatPlace(stores.stored_chats).keep)
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
         conversations = ConversationService(stores, ConversationPurge(stores))
-        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency)
+        responses = ResponseArchive(
+            stores,
+            keeper,
+            jobs,
+            liveness,
+            grace_s=settings.usage_grace_s,
+            per_owner=settings.background_jobs_per_owner,
+        )
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, responses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,16 @@ async def fit(
     raise too_long(context, tokens, output_tokens)
 
 
+async def count(services: Services, entry: CatalogEntry, talk: Talk) -> int:
+    """How many tokens all of a conversation is, by the engine's count.
+
+    Raises:
+        InvalidRequest: The engine cannot make a prompt of it.
+        ServiceUnavailable: The model does not answer.
+    """
+    return await _Lengths(services, entry, talk).tokens(0)
+
+
 def too_long(context: int, tokens: int, output_tokens: int | None) -> InvalidRequest:
     """What is said of a conversation that does not fit."""
     wanted = f" and asks for up to {output_tokens} more" if output_tokens else ""

@@ -17,6 +17,7 @@ from app.services.liveness import DeadProcess, Liveness
 logger = logging.getLogger("manta")
 
 RETRY_AFTER_S = 5.0
+CANCEL_TIMEOUT_S = 10.0
 TAKE_AT_ONCE = 20
 """Jobs at the most that a process takes over in one round, so that others get their share."""
 
@@ -53,8 +54,11 @@ class Job:
         self.task = asyncio.create_task(self._run(), name=f"job {id_}")
 
     def end(self, why: Why) -> None:
-        """Have it ended: ``CancelledError`` is raised where it is. The first reason stays."""
-        if self.why is None:
+        """Have it ended: ``CancelledError`` is raised where it is.
+
+        The first reason stays, but that what was cancelled may be lost, or have to be left, before that is stored.
+        """
+        if self.why is None or (self.why is Why.CANCELLED and why is not Why.CANCELLED):
             self.why = why
             # A task that is cancelled before its first step never makes it, and would store nothing.
             if self._began:
@@ -160,7 +164,7 @@ class Jobs:
         return self._jobs.get(id_)
 
     async def cancel(self, id_: str) -> bool:
-        """End a job at once if it is under way here, and wait until that is stored; False if it is not.
+        """End a job at once if it is under way here, and wait until that is stored, or for a while; False if it is not.
 
         It has to be marked beforehand: one that is not here sees the mark within a heartbeat.
         """
@@ -168,7 +172,7 @@ class Jobs:
         if job is None:
             return False
         job.end(Why.CANCELLED)
-        await asyncio.wait((job.task,))
+        await asyncio.wait((job.task,), timeout=CANCEL_TIMEOUT_S)
         return True
 
     def _forget(self, job: Job) -> None:

@@ -29,8 +29,8 @@ RETRY_AFTER = b"1"
 
 WAITING = b": waiting for the model\n\n"
 
-LAST_EVENT = (b"data: [DONE]", b"event: message_stop")
-"""How streams say that they are whole: OpenAI's, Anthropic's."""
+LAST_EVENT = (b"data: [DONE]", b"event: message_stop", b"event: response.completed", b"event: response.incomplete")
+"""How streams say that they are whole: OpenAI's chats, Anthropic's, OpenAI's responses."""
 
 
 class Watch(Protocol):
@@ -72,16 +72,18 @@ class Relay(Response):
         stream: Whether the caller asked for server-sent events.
         keepalive_s: A stream that has nothing to say yet gets a comment every so many seconds.
         error_event: The name of an error's event, where clients go by names (Anthropic's do).
+        last_words: Makes the end of a stream of an error's JSON, where that takes more.
         watch: Hears how it does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in few places, with names
         self,
         fetch: Callable[[], Awaitable[EngineResponse]],
         *,
         stream: bool,
         keepalive_s: float,
         error_event: str | None = None,
+        last_words: Callable[[bytes], bytes] | None = None,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
@@ -89,6 +91,7 @@ class Relay(Response):
         self._stream = stream
         self._keepalive_s = keepalive_s
         self._error_prefix = f"event: {error_event}\n".encode() if error_event else b""
+        self._last_words = last_words or self._error_event
         self._started = False
         self._watch: Watch = watch or Unwatched()
         self._status = 0
@@ -135,13 +138,13 @@ class Relay(Response):
         except ApiError as error:
             if not self._started:
                 raise
-            await self._send_last_event(send, error.event())
+            await self._send_last_event(send, error.json())
         except Exception:
             if not self._started:
                 raise
             logger.exception("an answer under way failed")
             error = ServerError("The answer failed on our side. What came before is all there is; try again.")
-            await self._send_last_event(send, error.event())
+            await self._send_last_event(send, error.json())
 
     async def _run_whole(self, send: Send) -> None:
         response = await self._fetch()
@@ -183,12 +186,15 @@ class Relay(Response):
         # The engine refused a stream: a plain answer, unless comments have committed us to 200 already.
         body = b"".join([chunk async for chunk in response])
         if self._started:
-            await self._send_last_event(send, b"data: " + body + b"\n\n")
+            await self._send_last_event(send, body)
         else:
             await self._send_whole(send, response, body)
 
-    async def _send_last_event(self, send: Send, event: bytes) -> None:
-        await _send_chunk(send, self._error_prefix + event)
+    def _error_event(self, error: bytes) -> bytes:
+        return self._error_prefix + b"data: " + error + b"\n\n"
+
+    async def _send_last_event(self, send: Send, error: bytes) -> None:
+        await _send_chunk(send, self._last_words(error))
         await _send_chunk(send, b"", more=False)
 
     async def _send_whole(self, send: Send, response: EngineResponse, body: bytes) -> None:

@@ -73,6 +73,17 @@ class Items:
             document = await self._items.find_one(_one(owner, conversation, id_))
         return built(_item, document)
 
+    async def by_ids(self, owner: str, ids: Iterable[str]) -> dict[str, Item]:
+        """Those of these that somebody has, in whatever they are.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        where: Document = {"_id": {"$in": sorted(set(ids))}, "owner": {"$eq": owner}}
+        async with self._database.operation():
+            documents = await self._items.find(where).to_list(None)
+        return {item.id: item for item in map(_item, documents)}
+
     async def list(self, owner: str, conversation: str, page: PageRequest, turns: int) -> Page[Item]:
         """Items of a conversation that has had so many turns.
 
@@ -166,6 +177,16 @@ class Items:
         for part in (found[at : at + PER_INSERT] for at in range(0, len(found), PER_INSERT)):
             async with self._database.operation():
                 await self._items.delete_many({"_id": {"$in": [document["_id"] for document in part]}})
+
+    async def delete_answer(self, owner: str, response: str) -> None:
+        """Delete what came out of a response, wherever it is: it is to be answered anew.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer; some of the items may be deleted.
+        """
+        where = {"response": {"$eq": response}, "owner": {"$eq": owner}, "side": "output"}
+        async with self._database.operation():
+            await self._items.delete_many(where)
 
     async def delete_all(self, owner: str, conversation: str, turns: int) -> int:
         """Delete the items of a conversation that has had so many turns; how many there were.

@@ -109,9 +109,10 @@ class Responses:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        where: Document = {"_id": {"$eq": id_}, "$or": [{"status": _OPEN}, {"lost": True}]}
+        under_way: Document = {"status": _OPEN}
         if runner is not None:
-            where["runner"] = {"$eq": runner}
+            under_way["runner"] = {"$eq": runner}
+        where: Document = {"_id": {"$eq": id_}, "$or": [under_way, {"lost": True}]}
         change = {"$set": {"status": body["status"], "body": _encoded(body)}, "$unset": dict(_WHILE_OPEN)}
         async with self._database.operation():
             return (await self._responses.update_one(where, change)).matched_count == 1
@@ -242,4 +243,5 @@ def _response(document: Document) -> StoredResponse:
         attempt=document["attempt"],
         runner=document.get("runner"),
         task=None if task is None else msgspec.json.decode(task),
+        cancel=document.get("cancel", False),
     )

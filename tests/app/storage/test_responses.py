@@ -80,7 +80,7 @@ async def test_a_mark_says_who_is_to_be_ended(stores: Stores):
     stored, foreground = a_response(), a_response(background=False)
     for each in (stored, foreground):
         await stores.responses.insert(each)
-    assert await stores.responses.mark_cancelled(ONE, stored.id) == stored
+    assert await stores.responses.mark_cancelled(ONE, stored.id) == replace(stored, cancel=True)
     assert await stores.responses.mark_cancelled(ONE, foreground.id) == foreground
     assert await stores.responses.cancelled_of("p1") == [stored.id]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from scripts.bench.translate import PLAIN, kinds, markdown, measure, misses, options
-from tests.app.services.responses.frames import events, translator
+from tests.app.services.responses.frames import translator
+from tests.support.response_events import events
 
 
 def test_every_kind_of_stream_is_a_whole_answer_of_so_many_tokens():

@@ -15,8 +15,6 @@ TAIL = "2" * 32
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8, "prompt_tokens_details": {"cached_tokens": 4}}
 
-Event = dict[str, Any]
-
 
 def chunk(choices: list[Any], **fields: Any) -> bytes:
     envelope = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": 'a "model"'}
@@ -128,18 +126,3 @@ def translated(stream: bytes, cuts: list[int] | None = None) -> tuple[Translator
     places = [0, *sorted(cuts or ()), len(stream)]
     told += [ours.feed(stream[start:end]) for start, end in pairwise(places)]
     return ours, b"".join([*told, ours.finish()])
-
-
-def events(stream: bytes) -> list[Event]:
-    """The events of a stream, their names and numbers checked."""
-    blocks = stream.decode().split("\n\n")
-    assert blocks.pop() == ""
-    told: list[Event] = []
-    for block in blocks:
-        name, data = block.split("\n")
-        event = json.loads(data.removeprefix("data: "))
-        assert name == f"event: {event['type']}"
-        told.append(event)
-    first = told[0]["sequence_number"]
-    assert [event["sequence_number"] for event in told] == list(range(first, first + len(told)))
-    return told

@@ -28,36 +28,15 @@ from tests.app.services.responses.frames import (
     call,
     chunk,
     delta,
-    events,
     text,
     translated,
     translator,
 )
 from tests.support.openai_schema import needs_openai_schema, validate
+from tests.support.response_events import events, order, valid_events
 
 ALL = STREAMS | BROKEN
 NAMES = sorted(ALL)
-SCHEMAS = {
-    "response.created": "ResponseCreatedEvent",
-    "response.queued": "ResponseQueuedEvent",
-    "response.in_progress": "ResponseInProgressEvent",
-    "response.completed": "ResponseCompletedEvent",
-    "response.incomplete": "ResponseIncompleteEvent",
-    "response.failed": "ResponseFailedEvent",
-    "response.output_item.added": "ResponseOutputItemAddedEvent",
-    "response.output_item.done": "ResponseOutputItemDoneEvent",
-    "response.content_part.added": "ResponseContentPartAddedEvent",
-    "response.content_part.done": "ResponseContentPartDoneEvent",
-    "response.output_text.delta": "ResponseTextDeltaEvent",
-    "response.output_text.done": "ResponseTextDoneEvent",
-    "response.refusal.delta": "ResponseRefusalDeltaEvent",
-    "response.refusal.done": "ResponseRefusalDoneEvent",
-    "response.reasoning_text.delta": "ResponseReasoningTextDeltaEvent",
-    "response.reasoning_text.done": "ResponseReasoningTextDoneEvent",
-    "response.function_call_arguments.delta": "ResponseFunctionCallArgumentsDeltaEvent",
-    "response.function_call_arguments.done": "ResponseFunctionCallArgumentsDoneEvent",
-    "error": "ResponseErrorEvent",
-}
 SDK_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 BEGUN = ["created", "in_progress"]
 MESSAGE = ["output_item.added", "content_part.added"]
@@ -65,17 +44,10 @@ SAID = ["output_text.done", "content_part.done", "output_item.done"]
 CALLED = ["function_call_arguments.done", "output_item.done"]
 
 
-def order(stream: bytes) -> list[str]:
-    """The kinds of events, those of the same kind in a row told once."""
-    kinds = [event["type"].removeprefix("response.") for event in events(stream)]
-    return [kind for at, kind in enumerate(kinds) if not at or kind != kinds[at - 1]]
-
-
 @needs_openai_schema
 @pytest.mark.parametrize("name", NAMES)
 def test_every_event_is_one_that_openai_describes(name: str) -> None:
-    for event in events(translated(ALL[name])[1]):
-        validate(SCHEMAS[event["type"]], event)
+    for event in valid_events(translated(ALL[name])[1]):
         SDK_EVENT.validate_python(event)
 
 
