@@ -34,6 +34,7 @@ from app.routers import (
     responses,
     runs,
     sign_in,
+    stored_chats,
     threads,
     usage,
     user,
@@ -53,6 +54,7 @@ ROUTERS = (
     # Before threads: /threads/runs is no thread.
     runs.router,
     threads.router,
+    stored_chats.router,
     responses.router,
     model_admin.router,
     models.router,
@@ -74,6 +76,7 @@ BODIES = (
     *assistants.BODIES,
     *threads.BODIES,
     *runs.BODIES,
+    *stored_chats.BODIES,
     *responses.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,

@@ -20,6 +20,7 @@ from starlette.routing import Mount
 
 from app.domain.ids import new_id, new_tail, with_prefix
 from app.domain.page import PageRequest
+from app.domain.stored_chat import StoredChat
 from app.domain.stored_response import StoredResponse
 from app.domain.user import User
 from app.main import PREFIXES
@@ -28,6 +29,7 @@ from app.schemas.assistants import CreateAssistantRequest
 from app.schemas.conversations import CreateConversationRequest
 from app.schemas.items import parse_items
 from app.schemas.threads import CreateThreadRequest
+from app.storage.users import now_ms
 from tests.support import callers
 from tests.support.callers import Caller
 from tests.support.gateway import CHAT, STANDARD_MODELS, Gateway, new_user, running_gateway
@@ -100,6 +102,13 @@ async def new_step(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str
     return run.calls_step
 
 
+async def new_stored_chat(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    id_, chats = f"chatcmpl-{new_tail()}", gateway.services.stores.stored_chats
+    await chats.begin(StoredChat(id_, owner.id, "m", now_ms(), {}, ({"role": "user", "content": "mine now"},), {}))
+    await chats.finish(owner.id, id_, {"object": "chat.completion"}, "completed")
+    return id_
+
+
 MINE = [{"role": "user", "content": "mine now"}]
 
 
@@ -119,6 +128,7 @@ OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] =
     "message_id": new_message,
     "run_id": new_run,
     "step_id": new_step,
+    "completion_id": new_stored_chat,
     "response_id": new_response,
 }
 """Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
@@ -134,13 +144,14 @@ BODIES: dict[str, dict[str, Any]] = {
     "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs": {
         "tool_outputs": [{"tool_call_id": "call_1", "output": "mine now"}]
     },
+    "/chat/completions/{completion_id}": {"metadata": {"mine": "now"}},
 }
 """By path below the prefix, what routes are sent that change something; others are sent a name.
 
 What stands in braces is the id of another new thing.
 """
 
-COLLECTIONS = ("api_keys", "sessions", "users", "conversations", "items", "conversation_words")
+COLLECTIONS = ("api_keys", "sessions", "users", "conversations", "items", "conversation_words", "stored_chats")
 COLLECTIONS += ("assistants", "runs", "run_steps")
 
 
