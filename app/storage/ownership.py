@@ -12,13 +12,23 @@ from pymongo.errors import DuplicateKeyError
 from app.storage.conversation_ownership import ConversationOwnership
 from app.storage.database import Database, Document, update_each
 
-OWNED = ("api_keys", "sessions", "project_users", "conversations", "items", "conversation_words", "counters")
+OWNED = (
+    "api_keys",
+    "sessions",
+    "project_users",
+    "responses",
+    "response_events",
+    "conversations",
+    "items",
+    "conversation_words",
+    "counters",
+)
 """What is deleted with its owner; of what is in conversations, what is left when they are gone."""
 
-DERIVED = ("conversation_words", "counters")
+DERIVED = ("response_events", "conversation_words", "counters")
 """What nobody would know as theirs."""
 
-MOVED = ("api_keys", "items")
+MOVED = ("api_keys", "responses", "response_events", "items")
 """What goes over to the account that a guest turns out to have already."""
 
 USAGE = ("usage_events", "usage_days")

@@ -12,7 +12,8 @@ import pytest
 from app.domain.ids import new_id
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user
 from tests.support.openai_schema import validate
-from tests.support.responses import create, events_of, get, post, sent, slow, text_of, until_over
+from tests.support.response_events import valid_events
+from tests.support.responses import create, get, post, sent, slow, text_of, until_over
 
 TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
 
@@ -44,7 +45,7 @@ async def test_one_is_kept_as_it_was_answered(gateway: Gateway):
 
 
 async def test_a_streams_last_event_is_what_is_kept(gateway: Gateway):
-    events = events_of((await post(gateway.client, stream=True)).text)
+    events = valid_events((await post(gateway.client, stream=True)).text)
     assert events[0]["type"] == "response.created"
     assert events[-1]["type"] == "response.completed"
     assert await get(gateway.client, events[-1]["response"]["id"]) == events[-1]["response"]
@@ -211,7 +212,7 @@ async def test_in_a_conversation_it_is_a_turn(gateway: Gateway, stream: bool, st
     conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
     fields: dict[str, Any] = {"conversation": {"id": conversation}, "stream": stream, "store": store}
     first = await post(gateway.client, input="one", **fields)
-    answer = events_of(first.text)[-1]["response"] if stream else first.json()
+    answer = valid_events(first.text)[-1]["response"] if stream else first.json()
     validate("Response", answer)
     assert answer["conversation"] == {"id": conversation}
     second = await post(gateway.client, input="two", **fields)
@@ -334,7 +335,7 @@ async def test_what_outgrows_the_context_loses_whole_turns_or_is_refused(gateway
 async def test_an_engine_that_fails_fails_the_response(gateway: Gateway):
     whole = await post(gateway.client, input="[error]")
     assert whole.status_code == 500
-    events = events_of((await post(gateway.client, input="[error]", stream=True)).text)
+    events = valid_events((await post(gateway.client, input="[error]", stream=True)).text)
     assert events[-1]["type"] == "response.failed"
     kept = await get(gateway.client, events[-1]["response"]["id"])
     assert kept == events[-1]["response"]
