@@ -32,6 +32,7 @@ from app.routers import (
     organization_usage,
     responses,
     sign_in,
+    stored_chats,
     usage,
     user,
 )
@@ -45,6 +46,7 @@ PREFIXES = ("/v1", "/api/v1", "")
 
 ROUTERS = (
     inference.router,
+    stored_chats.router,
     responses.router,
     model_admin.router,
     models.router,
@@ -63,6 +65,7 @@ ROUTERS = (
 )
 BODIES = (
     *inference.BODIES,
+    *stored_chats.BODIES,
     *responses.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,

@@ -17,14 +17,16 @@ import pytest_asyncio
 from fastapi import FastAPI
 from starlette.routing import Mount
 
-from app.domain.ids import new_id
+from app.domain.ids import new_id, new_tail
 from app.domain.page import PageRequest
+from app.domain.stored_chat import StoredChat
 from app.domain.stored_response import StoredResponse
 from app.domain.user import User
 from app.main import PREFIXES
 from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
 from app.schemas.conversations import CreateConversationRequest
 from app.schemas.items import parse_items
+from app.storage.users import now_ms
 from tests.support import callers
 from tests.support.callers import Caller
 from tests.support.gateway import STANDARD_MODELS, Gateway, new_user, running_gateway
@@ -71,6 +73,13 @@ async def new_item(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str
     return item.id
 
 
+async def new_stored_chat(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    id_, chats = f"chatcmpl-{new_tail()}", gateway.services.stores.stored_chats
+    await chats.begin(StoredChat(id_, owner.id, "m", now_ms(), {}, ({"role": "user", "content": "mine now"},), {}))
+    await chats.finish(owner.id, id_, {"object": "chat.completion"}, "completed")
+    return id_
+
+
 MINE = [{"role": "user", "content": "mine now"}]
 
 
@@ -85,6 +94,7 @@ OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] =
     "key_id": new_api_key,
     "conversation_id": new_conversation,
     "item_id": new_item,
+    "completion_id": new_stored_chat,
     "response_id": new_response,
 }
 """Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
@@ -92,10 +102,11 @@ OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] =
 BODIES: dict[str, dict[str, Any]] = {
     "/conversations/{conversation_id}": {"title": "mine now"},
     "/conversations/{conversation_id}/items": {"items": MINE},
+    "/chat/completions/{completion_id}": {"metadata": {"mine": "now"}},
 }
 """By path below the prefix, what routes are sent that change something; others are sent a name."""
 
-COLLECTIONS = ("api_keys", "sessions", "users", "conversations", "items", "conversation_words")
+COLLECTIONS = ("api_keys", "sessions", "users", "conversations", "items", "conversation_words", "stored_chats")
 
 
 @dataclass

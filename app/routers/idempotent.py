@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from fastapi import Request, Response
 from app.domain.principal import Principal
 from app.errors import ApiError
 from app.routers.dependencies import services_of
-from app.services.idempotency import JSON, Attempt, Replay
+from app.services.idempotency import JSON, Attempt, Idempotency, Replay
 
 HEADER = "idempotency-key"
 REPLAYED = "idempotent-replayed"
@@ -30,12 +31,8 @@ async def once(request: Request, caller: Principal, body: Mapping[str, Any], wor
     attempt = await begin(request, caller, body)
     if attempt.replay is not None:
         return replayed(attempt.replay)
-    try:
+    async with trying(idempotency, attempt):
         answer = msgspec.json.encode(await work(attempt.tail))
-    except BaseException as error:
-        refused = isinstance(error, ApiError) and error.status < 500
-        await (idempotency.forget if refused and not attempt.again else idempotency.failed)(attempt)
-        raise
     await idempotency.done(attempt, answer)
     return Response(answer, media_type=JSON)
 
@@ -49,6 +46,22 @@ async def begin(request: Request, caller: Principal, body: Mapping[str, Any]) ->
     key = request.headers.get(HEADER)
     asked = None if key is None else (request.method, request.scope["path"], dict(request.query_params), body)
     return await services_of(request).idempotency.begin(caller.subject, key, asked)
+
+
+@asynccontextmanager
+async def trying(idempotency: Idempotency, attempt: Attempt) -> AsyncGenerator[None]:
+    """Whatever ends what is tried inside ends the attempt too.
+
+    Raises:
+        ApiError: What is raised inside.
+    """
+    try:
+        yield
+    except BaseException as error:
+        refused = isinstance(error, ApiError) and error.status < 500
+        # What was refused stored nothing.
+        await (idempotency.forget if refused and not attempt.again else idempotency.failed)(attempt)
+        raise
 
 
 def replayed(replay: Replay) -> Response:

@@ -13,6 +13,7 @@ from app.services.admission import Admission
 from app.services.answers.journal import Journal
 from app.services.answers.keeper import Keeper
 from app.services.answers.replays import Replays
+from app.services.answers.stored_chats import StoredChatPlace
 from app.services.api_keys import KeyService
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
@@ -243,6 +244,7 @@ class _State:
         keeper = Keeper(stores)
         journal = Journal(settings.state_dir / ANSWERS_FOLDER, keeper, most_mb=settings.answers_spool_mb)
         idempotency = Idempotency(stores.idempotency, liveness)
+        keeper.add("completion_id", StoredChatPlace(stores.stored_chats).keep)
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
         conversations = ConversationService(stores, ConversationPurge(stores))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from app.schemas.json_body import is_array
 from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.admission import Work
-from app.services.backend import EngineRequest, EngineResponse, ModelBackend
+from app.services.backend import EngineRequest, EngineResponse, Fetch, ModelBackend
 from app.services.catalog import CatalogEntry, check_available
 from app.services.metering import MeteredRequest
 from app.services.relay import Relay
@@ -40,6 +40,8 @@ class Route:
     path: str
     capability: Capability | None
 
+
+CHAT = Route("/v1/chat/completions", "chat")
 
 Wrap = Callable[[EngineResponse], EngineResponse]
 """Puts itself between an engine's answer and whoever reads it."""
@@ -142,10 +144,10 @@ async def prepare(  # noqa: PLR0913, PLR0917 - as above
     return Prepared(entry, route, parsed, request, metered, services.backend)
 
 
-def relayed(services: Services, prepared: Prepared, wrap: Wrap | None = None) -> Relay:
-    """The response that sends what is prepared, and relays the answer."""
+def relayed(services: Services, prepared: Prepared, wrap: Wrap | None = None, *, fetch: Fetch | None = None) -> Relay:
+    """The response that sends what is prepared, by ``fetch`` if that is given, and relays the answer."""
     return Relay(
-        prepared.fetch if wrap is None else _wrapped(prepared, wrap),
+        fetch or (prepared.fetch if wrap is None else _wrapped(prepared, wrap)),
         stream=prepared.parsed.stream,
         keepalive_s=services.settings.stream_keepalive_s,
         error_event="error" if prepared.route.path == "/v1/messages" else None,
@@ -153,7 +155,7 @@ def relayed(services: Services, prepared: Prepared, wrap: Wrap | None = None) ->
     )
 
 
-def _wrapped(prepared: Prepared, wrap: Wrap) -> Callable[[], Awaitable[EngineResponse]]:
+def _wrapped(prepared: Prepared, wrap: Wrap) -> Fetch:
     async def fetch() -> EngineResponse:
         return wrap(await prepared.fetch())
 
@@ -211,12 +213,17 @@ def output_bound(route: Route, entry: CatalogEntry, payload: Mapping[str, Any]) 
     """The most tokens that all of a request's answers may have together."""
     if route.path not in GENERATIVE:
         return 0
-    # Both may be there, and which of them engines go by is theirs to say.
-    asked = max((payload[name] for name in OUTPUT_CAPS if name in payload), default=None)
-    each = asked or _default_tokens(route, entry.spec.limits)
+    each = asked_tokens(route, entry.spec.limits, payload)
     if each is None:
         each = entry.state.max_model_len or UNKNOWN_LENGTH if route.capability == "chat" else COMPLETION_TOKENS
     return each * payload.get("n", 1) * _prompts(payload.get("prompt"))
+
+
+def asked_tokens(route: Route, limits: RequestLimits, payload: Mapping[str, Any]) -> int | None:
+    """The most tokens that one answer may have; None where nobody said so."""
+    # Both may be there, and which of them engines go by is theirs to say.
+    asked = max((payload[name] for name in OUTPUT_CAPS if name in payload), default=None)
+    return asked or _default_tokens(route, limits)
 
 
 def _prompts(prompt: Any) -> int:

@@ -9,7 +9,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.storage.database import Database, Document
 
-CounterName = Literal["created", "touched"]
+CounterName = Literal["created", "touched", "chats"]
 
 
 class Counters:

@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.storage.conversation_ownership import ConversationOwnership
 from app.storage.database import Database, Document, update_each
+from app.storage.stored_chats import StoredChats
 
 OWNED = (
     "api_keys",
@@ -21,11 +22,13 @@ OWNED = (
     "conversations",
     "items",
     "conversation_words",
+    "stored_chats",
+    "idempotency",
     "counters",
 )
 """What is deleted with its owner; of what is in conversations, what is left when they are gone."""
 
-DERIVED = ("response_events", "conversation_words", "counters")
+DERIVED = ("response_events", "conversation_words", "idempotency", "counters")
 """What nobody would know as theirs."""
 
 MOVED = ("api_keys", "responses", "response_events", "items")
@@ -54,8 +57,9 @@ class Ownership:
     and the person is taken away. It comes late at times, so ``usage_heirs`` keeps who has it of those who are no more.
     """
 
-    def __init__(self, database: Database, conversations: ConversationOwnership) -> None:
+    def __init__(self, database: Database, conversations: ConversationOwnership, stored_chats: StoredChats) -> None:
         self._database = database
+        self._stored_chats = stored_chats
         self._conversations = conversations
         self._heirs = database.collection("usage_heirs")
 
@@ -93,6 +97,7 @@ class Ownership:
             DatabaseUnavailable: The database did not answer.
         """
         moved = await self._conversations.move(owner, to)
+        moved["stored_chats"] = await self._stored_chats.move(owner, to)
         for name in MOVED:
             collection = self._database.collection(name)
             count = 0

@@ -24,6 +24,7 @@ from app.storage.projects import Projects
 from app.storage.response_events import ResponseEvents
 from app.storage.responses import Responses
 from app.storage.sessions import Sessions
+from app.storage.stored_chats import StoredChats
 from app.storage.usage_days import UsageDays
 from app.storage.usage_events import UsageEvents
 from app.storage.usage_lots import UsageLots
@@ -52,6 +53,7 @@ class Stores:
     conversations: Conversations
     items: Items
     conversation_words: ConversationWords
+    stored_chats: StoredChats
     idempotency: IdempotencyKeys
     processes: Processes
     responses: Responses
@@ -65,12 +67,14 @@ class Stores:
         counters = Counters(database)
         conversations = Conversations(database, counters, words)
         items = Items(database, words)
+        stored_chats = StoredChats(database, counters)
+        said = ConversationOwnership(database, counters, conversations, items, words)
         return cls(
             users=users,
             keys=ApiKeys(database, users),
             sessions=Sessions(database),
             audit_log=AuditLog(database),
-            ownership=Ownership(database, ConversationOwnership(database, counters, conversations, items, words)),
+            ownership=Ownership(database, said, stored_chats),
             projects=Projects(database),
             project_users=ProjectUsers(database),
             logins=Logins(database),
@@ -83,6 +87,7 @@ class Stores:
             conversations=conversations,
             items=items,
             conversation_words=words,
+            stored_chats=stored_chats,
             idempotency=IdempotencyKeys(database),
             processes=Processes(database),
             responses=Responses(database),
@@ -101,6 +106,7 @@ class Stores:
             self.conversations,
             self.items,
             self.conversation_words,
+            self.stored_chats,
             self.idempotency,
             self.responses,
             self.response_events,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -19,8 +18,9 @@ Json = dict[str, Any]
 OVER = ("completed", "incomplete", "failed", "cancelled")
 
 
-async def post(client: httpx.AsyncClient, headers: Mapping[str, str] | None = None, **fields: Any) -> httpx.Response:
-    """Ask for a response."""
+async def post(client: httpx.AsyncClient, *, key: str | None = None, **fields: Any) -> httpx.Response:
+    """Ask for a response; ``key`` is an ``Idempotency-Key``."""
+    headers = {} if key is None else {"idempotency-key": key}
     body = {"model": CHAT, "input": "Say something.", **fields}
     return await client.post("/v1/responses", json=body, headers=headers)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 import msgspec
 
 from app.services.answers.record import Record
-from app.services.backend import EngineResponse
+from app.services.backend import EngineResponse, Fetch
 from app.services.relay import SSE
 
 DONE = b"data: [DONE]\n\n"
@@ -49,8 +49,10 @@ class Kept:
 
     async def aclose(self) -> None:
         """Stop the work behind it; what came of it by then is kept."""
-        self._record.leave()
-        await self._inner.aclose()
+        try:
+            await self._inner.aclose()
+        finally:
+            self._record.leave()
 
     async def _streamed(self) -> AsyncGenerator[bytes]:
         record, metadata = self._record, self._metadata
@@ -85,6 +87,30 @@ class Kept:
         if self._undo is not None:
             await self._undo()
         yield body
+
+
+def keeping_fetch(fetch: Fetch, open_record: Callable[[], Record], metadata: Mapping[str, str], undo: Undo) -> Fetch:
+    """``fetch``, its answer kept: it is on record before the work for it begins.
+
+    Args:
+        open_record: Makes the record.
+        metadata: See ``Kept``.
+        undo: Called where there was no answer at all, for whatever reason but that nobody waited for it.
+    """
+
+    async def fetch_kept() -> EngineResponse:
+        record = open_record()
+        try:
+            return Kept(await fetch(), record, metadata, undo)
+        except Exception:
+            record.forget()
+            await undo()
+            raise
+        except BaseException:
+            record.leave()
+            raise
+
+    return fetch_kept
 
 
 def spliced(data: bytes, metadata: Mapping[str, str] | None, mark: bytes) -> bytes:

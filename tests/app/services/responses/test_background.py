@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def at_pace(tokens_per_s: float) -> list[CatalogEntry]:
 @contextlib.asynccontextmanager
 async def two(
     folder: Path, mongodb: MongoServer, name: str, tokens_per_s: float = 40
-) -> AsyncIterator[tuple[Gateway, Gateway]]:
+) -> AsyncGenerator[tuple[Gateway, Gateway]]:
     """Two gateways over one database."""
     entries = at_pace(tokens_per_s)
     async with (
@@ -255,11 +255,7 @@ async def test_nothing_is_begun_anew_for_those_who_may_not_any_more(
         keys = one.services.database.collection("api_keys")
         await keys.update_one({"owner": owner.id}, {"$set": {"status": "revoked"}})
     async with running_gateway(tmp_path / "two", mongodb.uri, database_name, entries, process_dead_s=1) as two_:
-        for _ in range(200):
-            found = await two_.services.stores.responses.get(owner.id, id_)
-            assert found is not None
-            if found.is_over:
-                break
+        while (found := await two_.services.stores.responses.get(owner.id, id_)) is None or not found.is_over:
             await asyncio.sleep(0.05)
         assert found.status == "failed"
         assert not two_.backend.requests
@@ -325,10 +321,10 @@ async def test_the_database_may_be_away_meanwhile(tmp_path: Path, own_mongodb: M
 
 async def test_asked_twice_under_one_key_one_is_begun(gateway: Gateway):
     for stream in (False, True):
-        key = {"idempotency-key": f"background {stream}"}
-        first = await post(gateway.client, headers=key, background=True, stream=stream)
+        key = f"background {stream}"
+        first = await post(gateway.client, key=key, background=True, stream=stream)
         count = len(gateway.backend.requests)
-        again = await post(gateway.client, headers=key, background=True, stream=stream)
+        again = await post(gateway.client, key=key, background=True, stream=stream)
         assert again.text == first.text
         assert len(gateway.backend.requests) <= count + 1
         if not stream:
@@ -337,9 +333,10 @@ async def test_asked_twice_under_one_key_one_is_begun(gateway: Gateway):
 
 async def test_nothing_is_left_of_those_that_are_over(new_gateway: GatewayFactory, tmp_path: Path):
     async with new_gateway(at_pace(0)) as gateway:
-        for fields in ({}, {"stream": True}, {"background": True}, {"background": True, "stream": True}):
-            for text in ("Say.", "[error]"):
-                await post(gateway.client, input=text, **fields)
+        for text in ("Say.", "[error]"):
+            for background in (False, True):
+                for stream in (False, True):
+                    await post(gateway.client, input=text, background=background, stream=stream)
         responses = gateway.services.database.collection("responses")
         while await responses.find_one({"runner": {"$exists": True}}) is not None:
             await asyncio.sleep(0.02)
