@@ -425,6 +425,7 @@ async def test_the_official_sdk_gets_along(gateway: Gateway):
         events = await client.responses.create(model=CHAT, input="four", background=True, stream=True)
         seen = [event async for event in events]
         number = seen[4].sequence_number
+        assert seen[0].type == "response.created"
         resumed = await client.responses.retrieve(seen[0].response.id, stream=True, starting_after=number)
         assert [event.type async for event in resumed] == [event.type for event in seen[5:]]
         counted = await client.responses.input_tokens.count(model=CHAT, input="five")
