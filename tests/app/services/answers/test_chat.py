@@ -196,9 +196,8 @@ async def test_a_history_that_outgrows_the_context_loses_whole_turns(new_gateway
         assert "dropped_items" not in answers[0]["metadata"]
         # No turn more was left out than had to be.
         assert answers[-1]["usage"]["prompt_tokens"] <= 80
-        one_more = await one.client.post(
-            "/tokenize", json={"model": CHAT, "messages": [*sent[:1], *_turn(sent, 1), *sent[1:]]}
-        )
+        more = [*sent[:1], *sent[1:3], *sent[1:]]
+        one_more = await one.client.post("/tokenize", json={"model": CHAT, "messages": more})
         assert one_more.json()["count"] > 80
         # Everything is still there.
         assert len(await one.items(conversation)) == 16
@@ -291,10 +290,8 @@ async def test_a_question_that_the_engine_refuses_is_not_kept(gateway: Gateway):
     async with person(gateway) as one:
         conversation = await one.begin("One?")
         # The gateway leaves it to engines what schemas they can follow.
-        schema = {
-            "type": "json_schema",
-            "json_schema": {"name": "x", "schema": {"type": "string", "pattern": "(?=a)b"}},
-        }
+        schema = {"type": "string", "pattern": "(?=a)b"}
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
         response = await one.client.post(PATH, json=asking("Two?", conversation=conversation, response_format=form))
         assert response.status_code == 400, response.text
         assert len(await one.items(conversation)) == 2
