@@ -70,7 +70,7 @@ class ConversationWords:
         new = [word for word in said if hash(word) not in known.words]
         for part in (new[at : at + PER_DOCUMENT] for at in range(0, len(new), PER_DOCUMENT)):
             async with self._database.operation():
-                await self._words.insert_one(_document(owner, conversation, known.number, part))
+                await self._words.insert_one(words_document(owner, conversation, known.number, part))
             known.words.update(map(hash, part))
             self._kept += len(part)
         self._forget_oldest()
@@ -81,7 +81,7 @@ class ConversationWords:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        document = _document(owner, conversation, number, words_of(title or "", PER_DOCUMENT)) | {"title": True}
+        document = words_document(owner, conversation, number, words_of(title or "", PER_DOCUMENT)) | {"title": True}
         async with self._database.operation():
             await self._words.replace_one({"_id": f"{conversation}:title"}, document, upsert=True)
 
@@ -94,7 +94,7 @@ class ConversationWords:
         found: set[Place] | None = None
         # Long words are rare ones, mostly: what has none of them need not be asked for the others.
         for word in sorted(words, key=len, reverse=True):
-            where = {"owner": {"$eq": owner}, "words": {"$eq": word}, "number": {"$gte": low, "$lt": high}}
+            where = {"owner": owner, "words": word, "number": {"$gte": low, "$lt": high}}
             async with self._database.operation():
                 documents = await self._words.find(where, {"number": True, "conversation": True}).to_list(None)
             places = {(document["number"], document["conversation"]) for document in documents}
@@ -126,7 +126,7 @@ class ConversationWords:
                 await self._words.update_many({"_id": {"$in": part}}, {"$set": {"owner": to, "number": number}})
 
     async def _parts(self, owner: str, conversation: str, *, but_title: bool = False) -> Sequence[list[Any]]:
-        where: Document = {"conversation": {"$eq": conversation}, "owner": {"$eq": owner}}
+        where: Document = {"conversation": conversation, "owner": owner}
         if but_title:
             where["title"] = None
         async with self._database.operation():
@@ -138,12 +138,12 @@ class ConversationWords:
         if (known := self._known.get(key)) is not None:
             self._known.move_to_end(key)
             return known
-        where = {"_id": {"$eq": conversation}, "owner": {"$eq": owner}, "gone_at_ms": None}
+        where = {"_id": conversation, "owner": owner, "gone_at_ms": None}
         async with self._database.operation():
             document = await self._conversations.find_one(where, {"number": True})
         if document is None:
             return None
-        of_it = {"conversation": {"$eq": conversation}, "title": None}
+        of_it = {"conversation": conversation, "title": None}
         async with self._database.operation():
             stored = await self._words.find(of_it, {"words": True}).to_list(None)
         known = _Known(document["number"], {hash(word) for each in stored for word in each["words"]})
@@ -157,5 +157,6 @@ class ConversationWords:
             self._kept -= len(known.words)
 
 
-def _document(owner: str, conversation: str, number: int, words: Sequence[str]) -> Document:
+def words_document(owner: str, conversation: str, number: int, words: Sequence[str]) -> Document:
+    """A document with words of a conversation."""
     return {"owner": owner, "conversation": conversation, "number": number, "words": list(words)}
