@@ -1,4 +1,4 @@
-"""Everything of somebody's as one JSON document, written as it is read: little of it is in memory, however much it is."""
+"""Everything of somebody's as one JSON document, written as it is read: little of it is in memory at any time."""
 
 from __future__ import annotations
 
