@@ -7,7 +7,7 @@ from typing import Final
 
 from app.domain.conversation import Conversation
 from app.storage.conversation_words import ConversationWords
-from app.storage.conversations import LIVE, Conversations, conversation_of
+from app.storage.conversations import Conversations, conversation_of
 from app.storage.counters import Counters
 from app.storage.database import Collection, Database
 from app.storage.items import Items
@@ -81,7 +81,7 @@ class ConversationOwnership:
                 yield conversation
 
     async def _part(self, owner: str, low: int, high: int) -> Sequence[Conversation]:
-        where = {"owner": {"$eq": owner}, "number": {"$gte": low, "$lt": high}, **LIVE}
+        where = {"owner": owner, "number": {"$gte": low, "$lt": high}}
         async with self._database.operation():
             documents = await self._documents.find(where).to_list(None)
         return sorted(map(conversation_of, documents), key=lambda each: (each.number, each.id))

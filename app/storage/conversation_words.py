@@ -70,7 +70,7 @@ class ConversationWords:
         new = [word for word in said if hash(word) not in known.words]
         for part in (new[at : at + PER_DOCUMENT] for at in range(0, len(new), PER_DOCUMENT)):
             async with self._database.operation():
-                await self._words.insert_one(_document(owner, conversation, known.number, part))
+                await self._words.insert_one(words_document(owner, conversation, known.number, part))
             known.words.update(map(hash, part))
             self._kept += len(part)
         self._forget_oldest()
@@ -81,27 +81,13 @@ class ConversationWords:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        document = _document(owner, conversation, number, words_of(title or "", PER_DOCUMENT)) | {"title": True}
+        document = words_document(owner, conversation, number, words_of(title or "", PER_DOCUMENT)) | {"title": True}
         async with self._database.operation():
             await self._words.replace_one({"_id": f"{conversation}:title"}, document, upsert=True)
 
-    async def find(self, owner: str, words: Sequence[str], low: int, high: int) -> set[Place]:
-        """The conversations with numbers from ``low`` on and below ``high`` that have all of these words.
-
-        Raises:
-            DatabaseUnavailable: The database did not answer.
-        """
-        found: set[Place] | None = None
-        # Long words are rare ones, mostly: what has none of them need not be asked for the others.
-        for word in sorted(words, key=len, reverse=True):
-            where = {"owner": {"$eq": owner}, "words": {"$eq": word}, "number": {"$gte": low, "$lt": high}}
-            async with self._database.operation():
-                documents = await self._words.find(where, {"number": True, "conversation": True}).to_list(None)
-            places = {(document["number"], document["conversation"]) for document in documents}
-            found = places if found is None else found & places
-            if not found:
-                break
-        return found or set()
+    def search(self, owner: str, words: Sequence[str]) -> WordSearch:
+        """A search for the conversations of somebody that have all of these words."""
+        return WordSearch(self._database, owner, words)
 
     async def delete_all(self, owner: str, conversation: str, *, but_title: bool = False) -> None:
         """Let a conversation be found no more, or by its title alone.
@@ -126,7 +112,7 @@ class ConversationWords:
                 await self._words.update_many({"_id": {"$in": part}}, {"$set": {"owner": to, "number": number}})
 
     async def _parts(self, owner: str, conversation: str, *, but_title: bool = False) -> Sequence[list[Any]]:
-        where: Document = {"conversation": {"$eq": conversation}, "owner": {"$eq": owner}}
+        where: Document = {"conversation": conversation, "owner": owner}
         if but_title:
             where["title"] = None
         async with self._database.operation():
@@ -138,12 +124,12 @@ class ConversationWords:
         if (known := self._known.get(key)) is not None:
             self._known.move_to_end(key)
             return known
-        where = {"_id": {"$eq": conversation}, "owner": {"$eq": owner}, "gone_at_ms": None}
+        where = {"_id": conversation, "owner": owner, "gone_at_ms": None}
         async with self._database.operation():
             document = await self._conversations.find_one(where, {"number": True})
         if document is None:
             return None
-        of_it = {"conversation": {"$eq": conversation}, "title": None}
+        of_it = {"conversation": conversation, "title": None}
         async with self._database.operation():
             stored = await self._words.find(of_it, {"words": True}).to_list(None)
         known = _Known(document["number"], {hash(word) for each in stored for word in each["words"]})
@@ -157,5 +143,40 @@ class ConversationWords:
             self._kept -= len(known.words)
 
 
-def _document(owner: str, conversation: str, number: int, words: Sequence[str]) -> Document:
+class WordSearch:
+    """Looks for several words: first for those that were rare so far, so that the others are seldom looked for."""
+
+    def __init__(self, database: Database, owner: str, words: Sequence[str]) -> None:
+        self._database = database
+        self._words: Collection = database.collection("conversation_words")
+        self._owner = owner
+        # How many have each, by number; at first each has to be looked for, among few.
+        self._density = dict.fromkeys(words, 0.0)
+        self._looked = False
+
+    async def find(self, low: int, high: int) -> set[Place]:
+        """The conversations with numbers from ``low`` on and below ``high`` that have all of the words.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        found: set[Place] | None = None
+        for word in sorted(self._density, key=lambda word: self._density[word]):
+            places = await self._having(word, low, high)
+            self._density[word] = len(places) / (high - low)
+            found = places if found is None else found & places
+            if self._looked and not found:
+                break
+        self._looked = True
+        return found or set()
+
+    async def _having(self, word: str, low: int, high: int) -> set[Place]:
+        where = {"owner": self._owner, "words": word, "number": {"$gte": low, "$lt": high}}
+        async with self._database.operation():
+            documents = await self._words.find(where, {"number": True, "conversation": True}).to_list(None)
+        return {(document["number"], document["conversation"]) for document in documents}
+
+
+def words_document(owner: str, conversation: str, number: int, words: Sequence[str]) -> Document:
+    """A document with words of a conversation."""
     return {"owner": owner, "conversation": conversation, "number": number, "words": list(words)}

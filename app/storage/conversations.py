@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.conversation import EVERY_CONVERSATION, Conversation, ConversationFilter
@@ -17,7 +17,7 @@ from app.domain.page import Page, PageRequest
 from app.errors import Conflict
 from app.storage.conversation_words import ConversationWords
 from app.storage.counters import Counters
-from app.storage.database import Collection, Database, Document, built
+from app.storage.database import Collection, Database, Document, built, change_one
 from app.storage.ordered_conversations import OrderedConversations
 from app.storage.users import now_ms
 
@@ -63,9 +63,8 @@ class Conversations:
             Conflict: One of this id was deleted.
         """
         owner = conversation.owner
-        number = await self._counters.next(owner, "created")
-        touched = await self._counters.next(owner, "touched")
-        document = _document(conversation) | {"number": number, "touched": touched}
+        number, touched = await self._counters.draw(owner, "created", "touched")
+        document = document_of(conversation) | {"number": number, "touched": touched}
         try:
             async with self._database.operation():
                 await self._insert(document)
@@ -74,7 +73,8 @@ class Conversations:
             if stored is None:
                 raise Conflict("The conversation that this made was deleted since.") from None
             return stored
-        await self._words.set_title(owner, conversation.id, number, conversation.title)
+        if conversation.title is not None:
+            await self._words.set_title(owner, conversation.id, number, conversation.title)
         return conversation_of(document)
 
     async def get(self, owner: str, id_: str) -> Conversation | None:
@@ -110,7 +110,10 @@ class Conversations:
         assert fields.keys() <= set(_CHANGED)
         if "title" in fields:
             fields["title_given"] = fields["title"] is not None
-        changed = await self._touch(owner, id_, {"$set": _stored(fields)})
+        newest = await self._newest(owner)
+        async with self._database.operation():
+            document = await change_one(self._conversations, _one(owner, id_), {"$set": _stored(fields), **newest})
+        changed = built(conversation_of, document)
         if changed is not None and "title" in fields:
             await self._words.set_title(owner, id_, changed.number, changed.title)
         return changed
@@ -124,8 +127,17 @@ class Conversations:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        changed = await self._touch(owner, id_, {"$inc": {"turns": turns}})
-        return None if changed is None else changed.turns - turns
+        update = {"$inc": {"turns": turns}, **await self._newest(owner)}
+        while True:
+            async with self._database.operation():
+                document = await self._conversations.find_one(_one(owner, id_), {"turns": True})
+                if document is None:
+                    return None
+                # Compared and set: see ``change_one``. Who comes too late tries again behind whoever was first.
+                first: int = document["turns"]
+                reserved = await self._conversations.update_one({**_one(owner, id_), "turns": first}, update)
+            if reserved.modified_count:
+                return first
 
     async def title_if_none(self, owner: str, id_: str, title: str) -> None:
         """Call a conversation so that is not called anything.
@@ -134,9 +146,8 @@ class Conversations:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            document = await self._conversations.find_one_and_update(
-                {**_one(owner, id_), "title": None}, {"$set": {"title": title}}, return_document=ReturnDocument.AFTER
-            )
+            where = {**_one(owner, id_), "title": None}
+            document = await change_one(self._conversations, where, {"$set": {"title": title}})
         if (titled := built(conversation_of, document)) is not None:
             await self._words.set_title(owner, id_, titled.number, title)
 
@@ -157,7 +168,7 @@ class Conversations:
         """
         count, end = 0, await self._counters.end(owner, "created")
         for low in range(0, end, PER_DELETION):
-            where = {"owner": {"$eq": owner}, "number": {"$gte": low, "$lt": min(low + PER_DELETION, end)}}
+            where = {"owner": owner, "number": {"$gte": low, "$lt": min(low + PER_DELETION, end)}}
             async with self._database.operation():
                 count += (await self._conversations.update_many(where, _gone())).modified_count
         return count
@@ -206,15 +217,11 @@ class Conversations:
             await self._counters.next(owner, "touched") if touched is None else touched,
         )
 
-    async def _touch(self, owner: str, id_: str, update: Document) -> Conversation | None:
+    async def _newest(self, owner: str) -> Document:
+        """The part of an update that makes a conversation the last one that was changed."""
         # Drawn first: whoever changes it later has the greater number, whichever of them comes first to the document.
         touched = await self._counters.next(owner, "touched")
-        newest = {"$max": {"touched": touched, "updated_at_ms": now_ms()}}
-        async with self._database.operation():
-            document = await self._conversations.find_one_and_update(
-                _one(owner, id_), {**update, **newest}, return_document=ReturnDocument.AFTER
-            )
-        return built(conversation_of, document)
+        return {"$max": {"touched": touched, "updated_at_ms": now_ms()}}
 
     async def _insert(self, document: Document) -> None:
         try:
@@ -247,11 +254,11 @@ def conversation_of(document: Document) -> Conversation:
 
 
 def _one(owner: str, id_: str) -> Document:
-    return {"_id": {"$eq": id_}, "owner": {"$eq": owner}, **LIVE}
+    return {"_id": id_, "owner": owner, **LIVE}
 
 
 def _mark(owner: str, id_: str) -> Document:
-    return {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "gone_at_ms": {"$gt": 0}}
+    return {"_id": id_, "owner": owner, "gone_at_ms": {"$gt": 0}}
 
 
 def _gone() -> list[Document]:
@@ -261,7 +268,8 @@ def _gone() -> list[Document]:
     ]
 
 
-def _document(conversation: Conversation) -> Document:
+def document_of(conversation: Conversation) -> Document:
+    """The document of a conversation, but for its numbers."""
     return {
         "_id": conversation.id,
         "owner": conversation.owner,

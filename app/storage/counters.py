@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
-from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from app.storage.database import Database, Document
+from app.storage.database import Database
 
 CounterName = Literal["created", "touched", "chats"]
 
@@ -25,13 +25,26 @@ class Counters:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        async with self._database.operation():
-            try:
-                document = await self._drawn(owner, name, count)
-            except DuplicateKeyError:
-                # Somebody else began to count for this owner at the same moment.
-                document = await self._drawn(owner, name, count)
-        return document[name] - count
+        return (await self.draw(owner, name, count=count))[0]
+
+    async def draw(self, owner: str, *names: CounterName, count: int = 1) -> list[int]:
+        """Draw as many numbers of each of these; the first of each.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        while True:
+            async with self._database.operation():
+                document = await self._counters.find_one({"_id": owner})
+                if document is None:
+                    with contextlib.suppress(DuplicateKeyError):
+                        await self._counters.insert_one({"_id": owner, "owner": owner})
+                    document = {}
+                # Compared and set: see ``change_one``. Who comes too late has only lost to somebody who did not.
+                before = {name: document.get(name) for name in names}
+                drawn = await self._counters.update_one({"_id": owner, **before}, {"$inc": dict.fromkeys(names, count)})
+            if drawn.modified_count:
+                return [before[name] or 0 for name in names]
 
     async def end(self, owner: str, name: CounterName) -> int:
         """The number that will be drawn next.
@@ -40,15 +53,5 @@ class Counters:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            document = await self._counters.find_one({"_id": {"$eq": owner}})
+            document = await self._counters.find_one({"_id": owner})
         return (document or {}).get(name, 0)
-
-    async def _drawn(self, owner: str, name: CounterName, count: int) -> Document:
-        document = await self._counters.find_one_and_update(
-            {"_id": owner},
-            {"$inc": {name: count}, "$setOnInsert": {"owner": owner}},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
-        )
-        assert document is not None, "an upsert answers a document"
-        return document

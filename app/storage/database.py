@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -108,6 +108,17 @@ async def find_each(collection: Collection, ids: Iterable[str], build: Callable[
         return {}
     documents = await collection.find({"_id": {"$in": wanted}}).to_list(len(wanted))
     return {document["_id"]: build(document) for document in documents}
+
+
+async def change_one(collection: Collection, where: Mapping[str, Any], update: Any) -> Document | None:
+    """Change a document by its ``_id``, inside of an operation; as it is then, or None if none matches.
+
+    In place of ``find_one_and_update``, for which the embedded database reads the whole collection. What somebody else
+    changes at the same moment may be in it.
+    """
+    if (await collection.update_one(where, update)).matched_count == 0:
+        return None
+    return await collection.find_one({"_id": where["_id"]})
 
 
 async def update_each(collection: Collection, updates: Sequence[UpdateOne]) -> None:

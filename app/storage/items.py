@@ -128,7 +128,7 @@ class Items:
             DatabaseUnavailable: The database did not answer.
         """
         found: dict[str, list[Item]] = {response: [] for response in responses}
-        where: Document = {"response": {"$in": list(found)}, "owner": {"$eq": owner}}
+        where: Document = {"response": {"$in": list(found)}, "owner": owner}
         if side is not None:
             where["side"] = side
         async with self._database.operation():
@@ -171,7 +171,7 @@ class Items:
         Raises:
             DatabaseUnavailable: The database did not answer; some of the items may be deleted.
         """
-        where = {"response": {"$eq": response}, "owner": {"$eq": owner}, "conversation": None}
+        where = {"response": response, "owner": owner, "conversation": None}
         async with self._database.operation():
             found = await self._items.find(where, {"_id": True}).to_list(None)
         for part in (found[at : at + PER_INSERT] for at in range(0, len(found), PER_INSERT)):
@@ -254,7 +254,7 @@ def _place(item: Item) -> Place:
 
 def _range(owner: str, conversation: str, low: int, high: int) -> Document:
     place = {"$gte": low, "$lt": high}
-    return {"owner": {"$eq": owner}, "conversation": {"$eq": conversation}, "position": place}
+    return {"owner": owner, "conversation": conversation, "position": place}
 
 
 def _in_parts(owner: str, conversation: str, turns: int) -> Iterable[Document]:
@@ -263,7 +263,7 @@ def _in_parts(owner: str, conversation: str, turns: int) -> Iterable[Document]:
 
 
 def _one(owner: str, conversation: str, id_: str) -> Document:
-    return {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "conversation": {"$eq": conversation}}
+    return {"_id": id_, "owner": owner, "conversation": conversation}
 
 
 def _document(owner: str, item: Item) -> Document:

@@ -104,7 +104,7 @@ class OrderedConversations:
         self, owner: str, order: _Order, wanted: ConversationFilter, start: int, end: int
     ) -> Windowed[Conversation]:
         async def fetch(low: int, high: int) -> Sequence[Conversation]:
-            where = {"owner": {"$eq": owner}, order.number: {"$gte": low, "$lt": high}}
+            where = {"owner": owner, order.number: {"$gte": low, "$lt": high}}
             async with self._database.operation():
                 documents = await self._conversations.find(where).to_list(None)
             found = map(self._build, documents)
@@ -118,10 +118,10 @@ class OrderedConversations:
     async def _search(
         self, owner: str, page: PageRequest, wanted: ConversationFilter, start: int, end: int
     ) -> Page[Conversation]:
-        order = _ORDERS["created_at"]
+        order, search = _ORDERS["created_at"], self._words.search(owner, wanted.words)
 
         async def fetch(low: int, high: int) -> Sequence[Conversation]:
-            places = await self._words.find(owner, wanted.words, low, high)
+            places = await search.find(low, high)
             async with self._database.operation():
                 found = await find_each(self._conversations, (id_ for _, id_ in places), self._of(owner))
             return [each for each in found.values() if each is not None and wanted.lets_through(each.created_at_ms)]
@@ -152,7 +152,7 @@ class OrderedConversations:
         async def find(id_: str) -> Place | None:
             async with self._database.operation():
                 document = await self._conversations.find_one(
-                    {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "gone_at_ms": None}, {order.number: True}
+                    {"_id": id_, "owner": owner, "gone_at_ms": None}, {order.number: True}
                 )
             return None if document is None else (document[order.number], id_)
 

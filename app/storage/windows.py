@@ -1,5 +1,8 @@
 """Pages of lists that are in the order of dense whole numbers, read in windows of numbers that grow as they come back
 short: each query matches few documents by itself, however long the list is.
+
+For the embedded database a query does so only if it has nothing but an index's fields, and equalities written plainly:
+beside a ``{"$eq": ...}`` or another condition it reads every document that the equalities match.
 """
 
 from __future__ import annotations
