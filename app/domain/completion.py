@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class Choice:
         content: Its text; None where the engine sent none, not even an empty one.
         finish_reason: Why it ended; None where it broke off.
         logprobs: OpenAI's object, if they were asked for.
+        later: What of the content came behind calls, by how many had begun by then.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Choice:
     tool_calls: list[ToolCall] = field(default_factory=list[ToolCall])
     finish_reason: str | None = None
     logprobs: Json | None = None
+    later: dict[int, str] = field(default_factory=dict[int, str])
 
     @property
     def says_something(self) -> bool:
@@ -142,21 +144,22 @@ def output_items(completion: Completion, tail: str) -> list[Json]:
     if choice is None:
         return []
     items: list[Json] = []
-    status = choice.status
     if choice.reasoning:
         thought = [{"type": "reasoning_text", "text": choice.reasoning}]
-        # It was thought to its end if anything came after it.
-        ended = "completed" if choice.content or choice.refusal or choice.tool_calls else status
-        items.append({"type": "reasoning", "id": f"rs_{tail}", "status": ended, "summary": [], "content": thought})
+        items.append({"type": "reasoning", "id": f"rs_{tail}", "summary": [], "content": thought})
     if content := _content(choice):
-        said = status if not choice.tool_calls else "completed"
-        message = {"type": "message", "id": f"msg_{tail}", "status": said, "role": "assistant", "content": content}
-        items.append(message)
-    last = len(choice.tool_calls) - 1
+        items.append(_message(items, tail, content))
     for index, call in enumerate(choice.tool_calls):
-        called = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
-        ended = status if index == last else "completed"
-        items.append({"type": "function_call", "id": f"fc_{tail}{index:02x}", **called, "status": ended})
+        id_ = f"{tail}{index:02x}"
+        called = {"call_id": call.id or f"call_{id_}", "name": call.name, "arguments": call.arguments}
+        items.append({"type": "function_call", "id": f"fc_{id_}", **called})
+        # Between calls, models break lines.
+        if (text := choice.later.get(index + 1, "")).strip():
+            items.append(_message(items, tail, [_text(text, [])]))
+    for item in items:
+        item["status"] = "completed"
+    # What came before the last was said to its end.
+    items[-1]["status"] = choice.status
     return items
 
 
@@ -167,13 +170,24 @@ def logprobs_of(choice: Choice, kind: str) -> list[Json]:
 
 def _content(choice: Choice) -> list[Json]:
     parts: list[Json] = []
+    said = choice.content or ""
+    first = said[: len(said) - sum(map(len, choice.later.values()))]
     # An answer that says nothing is one all the same, if nothing else came of it.
-    if choice.content or not (choice.refusal or choice.tool_calls or choice.reasoning):
-        text = {"type": "output_text", "text": choice.content or "", "annotations": list[Any]()}
-        parts.append({**text, "logprobs": logprobs_of(choice, "content")})
+    if first or not (choice.refusal or choice.tool_calls or choice.reasoning):
+        parts.append(_text(first, logprobs_of(choice, "content")))
     if choice.refusal:
         parts.append({"type": "refusal", "refusal": choice.refusal})
     return parts
+
+
+def _text(text: str, logprobs: list[Json]) -> Json:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+
+
+def _message(before: Sequence[Json], tail: str, content: list[Json]) -> Json:
+    others = sum(item["type"] == "message" for item in before)
+    id_ = f"msg_{tail}{others:02x}" if others else f"msg_{tail}"
+    return {"type": "message", "id": id_, "role": "assistant", "content": content}
 
 
 @dataclass(slots=True)
@@ -228,6 +242,8 @@ class _Parts:
             return
         if said.content is not None:
             texts.content.append(said.content)
+            if (begun := len(texts.calls)) and said.content:
+                choice.later[begun] = choice.later.get(begun, "") + said.content
         if (thought := said.reasoning or said.reasoning_content) is not None:
             texts.reasoning.append(thought)
         if said.refusal is not None:

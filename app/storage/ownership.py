@@ -17,6 +17,8 @@ OWNED = (
     "api_keys",
     "sessions",
     "project_users",
+    "responses",
+    "response_events",
     "conversations",
     "items",
     "conversation_words",
@@ -26,10 +28,10 @@ OWNED = (
 )
 """What is deleted with its owner; of what is in conversations, what is left when they are gone."""
 
-DERIVED = ("conversation_words", "idempotency", "counters")
+DERIVED = ("response_events", "conversation_words", "idempotency", "counters")
 """What nobody would know as theirs."""
 
-MOVED = ("api_keys", "items")
+MOVED = ("api_keys", "responses", "response_events", "items")
 """What goes over to the account that a guest turns out to have already."""
 
 USAGE = ("usage_events", "usage_days")

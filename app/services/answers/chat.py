@@ -19,7 +19,7 @@ from app.services.answers.conversing import Turn, ask, messages_for, opened, tak
 from app.services.answers.keeping import Keeping
 from app.services.answers.kept import keeping_fetch
 from app.services.idempotency import Attempt
-from app.services.inference import CHAT, able, prepare, relayed
+from app.services.inference import CHAT, able, check_output_cap, prepare, relayed
 from app.services.relay import Relay
 from app.storage.users import now_ms
 
@@ -50,6 +50,7 @@ async def answer_kept(services: Services, asked: Asked) -> Relay:
     turn = None
     if keep.converses:
         entry = able(services, caller, CHAT, parsed.model, asked.state)
+        check_output_cap(entry, parsed.payload)
         turn = await opened(services, caller.subject, keep, parsed.payload["messages"], asked.attempt)
         messages = await messages_for(services, turn, keep, entry, parsed.payload)
         parsed = replace(parsed, payload={**parsed.payload, "messages": messages})

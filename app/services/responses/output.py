@@ -30,6 +30,7 @@ class Output:
         self._content: ContentItem | None = None
         self._call: CallItem | None = None
         self._call_index = -1
+        self._blank = ""
         self.target: Text | None = None
 
     @property
@@ -50,9 +51,9 @@ class Output:
         events: list[bytes] = []
         if thought := delta.reasoning or delta.reasoning_content:
             events.append(self._add_text(THOUGHT, thought, []))
-        logprobs = shown_logprobs(choice.logprobs.content if choice.logprobs else None)
-        if delta.content or (logprobs and delta.content is not None):
-            events.append(self._add_text(SAID, delta.content, logprobs))
+        if delta.content is not None:
+            logprobs = shown_logprobs(choice.logprobs.content if choice.logprobs else None)
+            events.append(self._say(delta.content, logprobs))
         if delta.refusal:
             events.append(self._add_text(REFUSED, delta.refusal, []))
         for place, call in enumerate(delta.tool_calls or ()):
@@ -71,6 +72,16 @@ class Output:
         said, opened = self._open_content("message")
         _, began = said.text_of(SAID)
         return ended + opened + began + self._close(status)
+
+    def _say(self, text: str, logprobs: list[Json]) -> bytes:
+        if self._call_index >= 0 and self._content is None:
+            # Between calls, models break lines: that alone is no message.
+            self._blank += text
+            if not self._blank.strip():
+                self.target = None
+                return b""
+            text, self._blank = self._blank, ""
+        return self._add_text(SAID, text, logprobs) if text or logprobs else b""
 
     def _add_text(self, kind: TextKind, text: str, logprobs: list[Json]) -> bytes:
         item, opened = self._open_content("reasoning" if kind is THOUGHT else "message")
@@ -105,6 +116,7 @@ class Output:
 
     def _open_call(self, index: int, call_id: str | None, name: str) -> bytes:
         closed = self._close("completed")
+        self._blank = ""
         id_ = f"{self._tail}{index:02x}"
         self._call = CallItem(self._events, len(self._done), f"fc_{id_}", call_id or f"call_{id_}", name)
         self._call_index = index

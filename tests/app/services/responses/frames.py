@@ -63,6 +63,25 @@ STREAMS: dict[str, bytes] = {
     )
     + END,
     "a text, then a call": ROLE + text("Let me", " see.") + GET_TIME + call(0, "{}") + delta("tool_calls") + END,
+    "lines broken between calls": ROLE
+    + text("Let me", " see.", "\n")
+    + GET_TIME
+    + call(0, "{}")
+    + text("\n", "\n")
+    + call(1, "", name="get_weather", id="call_2", type="function")
+    + call(1, "{}")
+    + text("\n")
+    + delta("tool_calls")
+    + END,
+    "texts between calls": ROLE
+    + GET_TIME
+    + call(0, "{")
+    + text("\n", " And")
+    + text(" now:")
+    + call(1, "{}", name="get_weather", id="call_2", type="function")
+    + text("\n", "Done.")
+    + delta("tool_calls")
+    + END,
     "a refusal": delta(role="assistant", content=None)
     + b"".join(delta(refusal=piece) for piece in ("I'm", " so", "rry"))
     + delta("stop")

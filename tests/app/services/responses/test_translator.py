@@ -252,6 +252,14 @@ def test_a_text_after_a_call_is_another_message() -> None:
     validate("Response", events(stream)[-1]["response"])
 
 
+def test_line_breaks_between_calls_are_no_messages() -> None:
+    ours, _ = translated(STREAMS["lines broken between calls"])
+    assert [item["type"] for item in ours.items] == ["message", "function_call", "function_call"]
+    between, _ = translated(STREAMS["texts between calls"])
+    assert [item["type"] for item in between.items] == ["function_call", "message", "function_call", "message"]
+    assert between.items[1]["content"][0]["text"] == "\n And now:"
+
+
 def test_an_engine_that_comes_back_to_a_call_fails_the_response() -> None:
     other = call(1, "{}", name="g", id="call_2")
     ours, _ = translated(ROLE + GET_TIME + call(0, "{") + other + call(0, "}") + delta("tool_calls") + END)
