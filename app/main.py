@@ -21,6 +21,7 @@ from app.routers import (
     auth,
     conversations,
     docs,
+    export,
     health,
     inference,
     limits,
@@ -60,6 +61,7 @@ ROUTERS = (
     organization_service_accounts.router,
     limits.router,
     conversations.router,
+    export.router,
     organization_usage.router,
     health.router,
 )

@@ -21,6 +21,8 @@ from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
 from app.services.conversation_purge import ConversationPurge
 from app.services.conversations import ConversationService
+from app.services.export import Export
+from app.services.exported import sections
 from app.services.idempotency import Idempotency
 from app.services.identities import Identities
 from app.services.jobs import Jobs
@@ -95,6 +97,7 @@ class Services:
     ledger: UsageLedger
     rollup: UsageRollup
     usage_reports: UsageReports
+    export: Export
     liveness: Liveness
     jobs: Jobs
     answers: Answers
@@ -184,6 +187,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         ledger=counting.ledger,
         rollup=UsageRollup(stores, retention_days=settings.usage_retention_days),
         usage_reports=UsageReports(stores),
+        export=Export(stores, sections(stores)),
         liveness=state.liveness,
         jobs=state.jobs,
         answers=state.answers,

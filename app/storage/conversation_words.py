@@ -22,6 +22,9 @@ MOST_OF_A_TEXT: Final = 2000
 
 PER_DOCUMENT: Final = 200
 PER_DELETION: Final = 50
+A_LOOK: Final = 25
+"""How many documents are read in the time that it takes to look for one."""
+
 KEPT: Final = 200_000
 """Words at the most that a process remembers of conversations."""
 
@@ -85,23 +88,9 @@ class ConversationWords:
         async with self._database.operation():
             await self._words.replace_one({"_id": f"{conversation}:title"}, document, upsert=True)
 
-    async def find(self, owner: str, words: Sequence[str], low: int, high: int) -> set[Place]:
-        """The conversations with numbers from ``low`` on and below ``high`` that have all of these words.
-
-        Raises:
-            DatabaseUnavailable: The database did not answer.
-        """
-        found: set[Place] | None = None
-        # Long words are rare ones, mostly: what has none of them need not be asked for the others.
-        for word in sorted(words, key=len, reverse=True):
-            where = {"owner": owner, "words": word, "number": {"$gte": low, "$lt": high}}
-            async with self._database.operation():
-                documents = await self._words.find(where, {"number": True, "conversation": True}).to_list(None)
-            places = {(document["number"], document["conversation"]) for document in documents}
-            found = places if found is None else found & places
-            if not found:
-                break
-        return found or set()
+    def search(self, owner: str, words: Sequence[str]) -> WordSearch:
+        """A search for the conversations of somebody that have all of these words."""
+        return WordSearch(self._database, owner, words)
 
     async def delete_all(self, owner: str, conversation: str, *, but_title: bool = False) -> None:
         """Let a conversation be found no more, or by its title alone.
@@ -155,6 +144,43 @@ class ConversationWords:
         while self._kept > KEPT and len(self._known) > 1:
             _, known = self._known.popitem(last=False)
             self._kept -= len(known.words)
+
+
+class WordSearch:
+    """Looks for several words: first for those that were rare so far, so that the others are seldom looked for."""
+
+    def __init__(self, database: Database, owner: str, words: Sequence[str]) -> None:
+        self._database = database
+        self._words: Collection = database.collection("conversation_words")
+        self._owner = owner
+        # How many have each, by number; at first each has to be looked for, among few.
+        self._density = dict.fromkeys(words, 0.0)
+        self._looked = False
+
+    async def find(self, low: int, high: int) -> set[Place]:
+        """The conversations with numbers from ``low`` on and below ``high`` that have all of the words.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        found: set[Place] | None = None
+        for word in sorted(self._density, key=lambda word: self._density[word]):
+            if found is not None and len(found) * A_LOOK < self._density[word] * (high - low):
+                found = {place for place in found if place in await self._having(word, place[0], place[0] + 1)}
+            else:
+                places = await self._having(word, low, high)
+                self._density[word] = len(places) / (high - low)
+                found = places if found is None else found & places
+            if self._looked and not found:
+                break
+        self._looked = True
+        return found or set()
+
+    async def _having(self, word: str, low: int, high: int) -> set[Place]:
+        where = {"owner": self._owner, "words": word, "number": {"$gte": low, "$lt": high}}
+        async with self._database.operation():
+            documents = await self._words.find(where, {"number": True, "conversation": True}).to_list(None)
+        return {(document["number"], document["conversation"]) for document in documents}
 
 
 def words_document(owner: str, conversation: str, number: int, words: Sequence[str]) -> Document:

@@ -118,10 +118,10 @@ class OrderedConversations:
     async def _search(
         self, owner: str, page: PageRequest, wanted: ConversationFilter, start: int, end: int
     ) -> Page[Conversation]:
-        order = _ORDERS["created_at"]
+        order, search = _ORDERS["created_at"], self._words.search(owner, wanted.words)
 
         async def fetch(low: int, high: int) -> Sequence[Conversation]:
-            places = await self._words.find(owner, wanted.words, low, high)
+            places = await search.find(low, high)
             async with self._database.operation():
                 found = await find_each(self._conversations, (id_ for _, id_ in places), self._of(owner))
             return [each for each in found.values() if each is not None and wanted.lets_through(each.created_at_ms)]

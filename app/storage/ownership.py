@@ -17,6 +17,8 @@ OWNED = (
     "api_keys",
     "sessions",
     "project_users",
+    "responses",
+    "response_events",
     "conversations",
     "items",
     "conversation_words",
@@ -26,10 +28,10 @@ OWNED = (
 )
 """What is deleted with its owner; of what is in conversations, what is left when they are gone."""
 
-DERIVED = ("conversation_words", "idempotency", "counters")
+DERIVED = ("response_events", "conversation_words", "idempotency", "counters")
 """What nobody would know as theirs."""
 
-MOVED = ("api_keys", "items")
+MOVED = ("api_keys", "responses", "response_events", "items")
 """What goes over to the account that a guest turns out to have already."""
 
 USAGE = ("usage_events", "usage_days")
@@ -80,7 +82,7 @@ class Ownership:
         for name in OWNED:
             collection = self._database.collection(name)
             count = 0
-            async for part in self._parts(name, owner):
+            async for part in self.ids(name, owner):
                 async with self._database.operation():
                     count += (await collection.delete_many({"_id": {"$in": part}, "owner": owner})).deleted_count
             if name not in DERIVED:
@@ -99,7 +101,7 @@ class Ownership:
         for name in MOVED:
             collection = self._database.collection(name)
             count = 0
-            async for part in self._parts(name, owner):
+            async for part in self.ids(name, owner):
                 where = {"_id": {"$in": part}, "owner": owner}
                 async with self._database.operation():
                     count += (await collection.update_many(where, {"$set": {"owner": to}})).modified_count
@@ -107,12 +109,17 @@ class Ownership:
         await self._leave(owner, to)
         return moved
 
-    async def _parts(self, name: str, owner: str) -> AsyncIterator[list[Any]]:
-        """The ids of all that is theirs in a collection, so many at a time as one operation can take on."""
+    async def ids(self, name: str, owner: str, at_once: int = IDS) -> AsyncIterator[list[Any]]:
+        """The ids of all that is theirs in a collection, in order, so many at a time as one operation can take on.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
         async with self._database.operation(timeout_s=MANY_S):
-            found = await self._database.collection(name).find({"owner": {"$eq": owner}}, {"_id": True}).to_list(None)
-        for at in range(0, len(found), IDS):
-            yield [document["_id"] for document in found[at : at + IDS]]
+            found = await self._database.collection(name).find({"owner": owner}, {"_id": True}).to_list(None)
+        ids = sorted((document["_id"] for document in found), key=str)
+        for at in range(0, len(ids), at_once):
+            yield ids[at : at + at_once]
 
     async def pass_on(self, owners: Iterable[str]) -> None:
         """Give usage that came late to whoever has that of its owners by now.

@@ -116,7 +116,7 @@ class GatewayProcesses:
 
 async def main(state_dir: Path, mongodb_uri: str, database: str, number: int, limits: LimitTable) -> None:
     """Be a gateway until there is nothing more to read."""
-    settings = {"gateway_replicas": number, "limits_timeout_s": 5}
+    settings = {"gateway_replicas": number, "limits_timeout_s": 5, "process_dead_s": 2}
     async with running_gateway(state_dir, mongodb_uri, database, ENTRIES, limits=limits, **settings) as gateway:
         print(json.dumps({"url": gateway.url, "key": gateway.key}), flush=True)
         await asyncio.to_thread(sys.stdin.read)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -13,14 +12,15 @@ import httpx
 from app.domain.model_state import ModelState
 from app.services.catalog import CatalogEntry
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, scripted
-from tests.support.openai_schema import data_events, validate
+from tests.support.openai_schema import validate
 
 Json = dict[str, Any]
 OVER = ("completed", "incomplete", "failed", "cancelled")
 
 
-async def post(client: httpx.AsyncClient, headers: Mapping[str, str] | None = None, **fields: Any) -> httpx.Response:
-    """Ask for a response."""
+async def post(client: httpx.AsyncClient, *, key: str | None = None, **fields: Any) -> httpx.Response:
+    """Ask for a response; ``key`` is an ``Idempotency-Key``."""
+    headers = {} if key is None else {"idempotency-key": key}
     body = {"model": CHAT, "input": "Say something.", **fields}
     return await client.post("/v1/responses", json=body, headers=headers)
 
@@ -49,19 +49,7 @@ async def until_over(client: httpx.AsyncClient, id_: str, tries: int = 600) -> J
             validate("Response", response.json())
             return response.json()
         await asyncio.sleep(0.05)
-    raise AssertionError(f"it is not over: {response.text}")  # pyright: ignore[reportPossiblyUnboundVariable]
-
-
-def events_of(stream: bytes | str, first: int = 0) -> list[Json]:
-    """The events of a stream, each valid, under its own name, and with the number that is its turn."""
-    events = [json.loads(data) for data in data_events(stream)]
-    text = stream if isinstance(stream, str) else stream.decode()
-    names = [line.removeprefix("event: ") for line in text.split("\n") if line.startswith("event: ")]
-    assert [event["type"] for event in events] == names
-    for event in events:
-        validate("ResponseStreamEvent", event)
-    assert [event["sequence_number"] for event in events] == list(range(first, first + len(events)))
-    return events
+    raise AssertionError(f"{id_} is not over")
 
 
 def text_of(response: Json) -> str:
@@ -78,4 +66,4 @@ def sent(gateway: Gateway) -> list[Json]:
 def slow(new_gateway: GatewayFactory, **settings: Any) -> contextlib.AbstractAsyncContextManager[Gateway]:
     """A gateway whose model takes its time."""
     spec = scripted(CHAT, engine_args={"tokens_per_s": 50, "max_model_len": 4096})
-    return new_gateway([CatalogEntry(spec, ModelState("ready", 1))], **settings)
+    return new_gateway([CatalogEntry(spec, ModelState("ready", replicas=1))], **settings)

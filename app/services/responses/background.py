@@ -198,9 +198,12 @@ class _Work:
             await self._feed.drained()
 
         async def keep() -> None:
-            if await self._stores.responses.still_of(self._runner, [response.id]):
+            now = await self._stores.responses.find(response.id)
+            if now is not None and now.runner == self._runner:
                 archive.expect(response.id, translation)
-                await self._services.answers.keeper.keep(self._task.keeping, b"".join(self._raw))
+                # A guest's may be an account's by now.
+                keeping = msgspec.structs.replace(self._task.keeping, owner=now.owner)
+                await self._services.answers.keeper.keep(keeping, b"".join(self._raw))
 
         try:
             await persist(keep)

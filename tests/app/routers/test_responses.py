@@ -8,13 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
+from openai import AsyncOpenAI, NotFoundError
 
 from app.domain.ids import new_id
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user
 from tests.support.openai_schema import validate
-from tests.support.responses import create, events_of, get, post, sent, slow, text_of, until_over
+from tests.support.response_events import valid_events
+from tests.support.responses import create, get, post, sent, slow, text_of, until_over
 
-TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
+TOOL: dict[str, Any] = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
 
 
 def says(role: str, text: str) -> dict[str, Any]:
@@ -44,7 +46,7 @@ async def test_one_is_kept_as_it_was_answered(gateway: Gateway):
 
 
 async def test_a_streams_last_event_is_what_is_kept(gateway: Gateway):
-    events = events_of((await post(gateway.client, stream=True)).text)
+    events = valid_events((await post(gateway.client, stream=True)).text)
     assert events[0]["type"] == "response.created"
     assert events[-1]["type"] == "response.completed"
     assert await get(gateway.client, events[-1]["response"]["id"]) == events[-1]["response"]
@@ -211,7 +213,7 @@ async def test_in_a_conversation_it_is_a_turn(gateway: Gateway, stream: bool, st
     conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
     fields: dict[str, Any] = {"conversation": {"id": conversation}, "stream": stream, "store": store}
     first = await post(gateway.client, input="one", **fields)
-    answer = events_of(first.text)[-1]["response"] if stream else first.json()
+    answer = valid_events(first.text)[-1]["response"] if stream else first.json()
     validate("Response", answer)
     assert answer["conversation"] == {"id": conversation}
     second = await post(gateway.client, input="two", **fields)
@@ -259,13 +261,14 @@ async def test_nothing_is_kept_for_those_whom_nobody_knows(gateway: Gateway):
     answer = await create(gateway.anonymous)
     assert answer["store"] is False
     assert (await gateway.client.get(f"/v1/responses/{answer['id']}")).status_code == 404
-    for fields in (
+    kept: list[dict[str, Any]] = [
         {"store": True},
         {"background": True},
         {"conversation": new_id("conv")},
         {"previous_response_id": new_id("resp")},
         {"input": [{"type": "item_reference", "id": new_id("msg")}]},
-    ):
+    ]
+    for fields in kept:
         error = await refused(await post(gateway.anonymous, **fields), 401, None)
         assert error["code"] == "missing_credentials"
 
@@ -324,7 +327,7 @@ async def test_tokens_are_counted_with_all_that_goes_before(gateway: Gateway):
 
 async def test_what_outgrows_the_context_loses_whole_turns_or_is_refused(gateway: Gateway):
     first = await create(gateway.client, input="word " * 1500)
-    fields = {"previous_response_id": first["id"], "input": "more " * 700}
+    fields: dict[str, Any] = {"previous_response_id": first["id"], "input": "more " * 700}
     error = await refused(await post(gateway.client, **fields), 400, "input")
     assert error["code"] == "context_length_exceeded"
     await create(gateway.client, **fields, truncation="auto")
@@ -334,7 +337,7 @@ async def test_what_outgrows_the_context_loses_whole_turns_or_is_refused(gateway
 async def test_an_engine_that_fails_fails_the_response(gateway: Gateway):
     whole = await post(gateway.client, input="[error]")
     assert whole.status_code == 500
-    events = events_of((await post(gateway.client, input="[error]", stream=True)).text)
+    events = valid_events((await post(gateway.client, input="[error]", stream=True)).text)
     assert events[-1]["type"] == "response.failed"
     kept = await get(gateway.client, events[-1]["response"]["id"])
     assert kept == events[-1]["response"]
@@ -371,21 +374,21 @@ async def test_a_model_that_cannot_be_had_leaves_nothing(gateway: Gateway):
 
 async def test_asked_twice_under_one_key_it_happens_once(gateway: Gateway):
     for stream in (False, True):
-        key = {"idempotency-key": new_id("key")}
-        first = await post(gateway.client, headers=key, stream=stream)
+        key = new_id("key")
+        first = await post(gateway.client, key=key, stream=stream)
         count = len(gateway.backend.requests)
-        again = await post(gateway.client, headers=key, stream=stream)
+        again = await post(gateway.client, key=key, stream=stream)
         assert again.headers["idempotent-replayed"] == "true"
         assert (again.text, again.headers["content-type"]) == (first.text, first.headers["content-type"])
         assert len(gateway.backend.requests) == count
-        other = await post(gateway.client, headers=key, stream=stream, input="Else.")
+        other = await post(gateway.client, key=key, stream=stream, input="Else.")
         assert other.status_code == 409
 
 
 async def test_what_failed_under_a_key_is_done_anew_as_the_same(gateway: Gateway):
     conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
-    key = {"idempotency-key": new_id("key")}
-    fields: dict[str, Any] = {"headers": key, "conversation": conversation, "input": "Once."}
+    key = new_id("key")
+    fields: dict[str, Any] = {"key": key, "conversation": conversation, "input": "Once."}
 
     async def failing(*_: Any) -> Any:
         raise RuntimeError("the way to the engine is broken")
@@ -404,3 +407,29 @@ async def test_many_at_once_are_kept_apart(gateway: Gateway):
     for number, answer in enumerate(answers):
         items = (await gateway.client.get(f"/v1/responses/{answer['id']}/input_items")).json()["data"]
         assert items[0]["content"][0]["text"] == f"number {number}"
+
+
+async def test_the_official_sdk_gets_along(gateway: Gateway):
+    async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as client:
+        first = await client.responses.create(model=CHAT, input="one")
+        assert first.output_text
+        assert (await client.responses.retrieve(first.id)).output_text == first.output_text
+        async with client.responses.stream(model=CHAT, input="two", previous_response_id=first.id) as stream:
+            kinds = [event.type async for event in stream]
+            second = await stream.get_final_response()
+        assert kinds[0] == "response.created"
+        assert second.previous_response_id == first.id
+        assert [item.type async for item in client.responses.input_items.list(second.id, limit=1)] == ["message"]
+        queued = await client.responses.create(model=CHAT, input="three", background=True)
+        assert (await client.responses.cancel(queued.id)).status in ("cancelled", "completed")
+        events = await client.responses.create(model=CHAT, input="four", background=True, stream=True)
+        seen = [event async for event in events]
+        number = seen[4].sequence_number
+        assert seen[0].type == "response.created"
+        resumed = await client.responses.retrieve(seen[0].response.id, stream=True, starting_after=number)
+        assert [event.type async for event in resumed] == [event.type for event in seen[5:]]
+        counted = await client.responses.input_tokens.count(model=CHAT, input="five")
+        assert counted.input_tokens > 0
+        await client.responses.delete(first.id)
+        with pytest.raises(NotFoundError):
+            await client.responses.retrieve(first.id)
