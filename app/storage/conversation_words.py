@@ -22,6 +22,9 @@ MOST_OF_A_TEXT: Final = 2000
 
 PER_DOCUMENT: Final = 200
 PER_DELETION: Final = 50
+A_LOOK: Final = 25
+"""How many documents are read in the time that it takes to look for one."""
+
 KEPT: Final = 200_000
 """Words at the most that a process remembers of conversations."""
 
@@ -162,9 +165,12 @@ class WordSearch:
         """
         found: set[Place] | None = None
         for word in sorted(self._density, key=lambda word: self._density[word]):
-            places = await self._having(word, low, high)
-            self._density[word] = len(places) / (high - low)
-            found = places if found is None else found & places
+            if found is not None and len(found) * A_LOOK < self._density[word] * (high - low):
+                found = {place for place in found if place in await self._having(word, place[0], place[0] + 1)}
+            else:
+                places = await self._having(word, low, high)
+                self._density[word] = len(places) / (high - low)
+                found = places if found is None else found & places
             if self._looked and not found:
                 break
         self._looked = True

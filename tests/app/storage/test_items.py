@@ -11,6 +11,8 @@ from app.domain.ids import new_id
 from app.domain.item import ANSWER, Item, position
 from app.domain.page import PageRequest
 from app.errors import InvalidRequest
+from app.storage.conversation_words import words_document
+from app.storage.database import Database
 from app.storage.stores import Stores
 
 OWNER = "user_1"
@@ -138,3 +140,14 @@ async def test_a_deleted_item_is_gone(stores: Stores):
     assert await stores.items.delete(OWNER, made.id, item.id)
     assert not await stores.items.delete(OWNER, made.id, item.id)
     assert await listed(stores, made.id, 1) == [kept]
+
+
+async def test_a_rare_word_is_found_beside_a_common_one(stores: Stores, database: Database):
+    documents = [words_document(OWNER, f"conv_{n}", n, ["common"] + ["rare"] * (n % 100 == 7)) for n in range(400)]
+    await database.collection("conversation_words").insert_many(
+        [*documents, words_document(OWNER, "conv_8", 8, ["rare"]), words_document("user_2", "c", 9, ["rare", "common"])]
+    )
+    search = stores.conversation_words.search(OWNER, ["common", "rare"])
+    assert await search.find(0, 20) == {(7, "conv_7"), (8, "conv_8")}
+    assert await search.find(20, 400) == {(n, f"conv_{n}") for n in (107, 207, 307)}
+    assert await search.find(20, 100) == set()
