@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ PATH = "/v1/chat/completions"
 NEW = "/v1/conv/chat/completions"
 
 
-def asking(text: str, model: str = CHAT, **fields: Any) -> dict[str, Any]:
-    """A request with one question."""
-    return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
+def asking(text: str, **fields: Any) -> dict[str, Any]:
+    """A request with one question, of the usual model unless another is named."""
+    return {"model": CHAT, "messages": [{"role": "user", "content": text}], **fields}
 
 
 @dataclass
@@ -31,15 +31,22 @@ class Person:
     user: User
     client: httpx.AsyncClient
 
-    async def ask(self, text: str, path: str = PATH, headers: dict[str, str] | None = None, **fields: Any) -> Any:
+    async def ask(self, text: str, **fields: Any) -> Any:
         """The answer to one question."""
-        response = await self.client.post(path, json=asking(text, **fields), headers=headers)
+        return await self._answer(PATH, asking(text, **fields))
+
+    async def begin_with(self, text: str, **fields: Any) -> Any:
+        """The answer to the first question of a conversation."""
+        return await self._answer(NEW, asking(text, **fields))
+
+    async def _answer(self, path: str, body: dict[str, Any]) -> Any:
+        response = await self.client.post(path, json=body)
         assert response.status_code == 200, response.text
         return response.json()
 
     async def begin(self, text: str, **fields: Any) -> str:
         """A conversation that begins with a question; its id."""
-        return (await self.ask(text, NEW, **fields))["metadata"]["conversation_id"]
+        return (await self.begin_with(text, **fields))["metadata"]["conversation_id"]
 
     async def items(self, conversation: str) -> list[dict[str, Any]]:
         """All that is in a conversation, the oldest first."""
@@ -57,7 +64,7 @@ class Person:
 
 
 @contextlib.asynccontextmanager
-async def person(gateway: Gateway, **fields: Any) -> AsyncIterator[Person]:
+async def person(gateway: Gateway, **fields: Any) -> AsyncGenerator[Person]:
     """Somebody new."""
     user = await new_user(gateway.services, **fields)
     headers = await key_of(gateway, user)
@@ -75,11 +82,21 @@ def text_of(chunks: list[dict[str, Any]]) -> str:
     return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk.get("choices", ()))
 
 
-async def read_some(response: httpx.Response, frames: int) -> str:
-    """The beginning of a stream: so many whole frames at least."""
+async def read_some(parts: AsyncIterator[str], frames: int) -> str:
+    """The beginning of a stream: so many frames at least."""
     seen = ""
-    async for part in response.aiter_text():
+    async for part in parts:
         seen += part
         if seen.count("\n\n") >= frames:
             break
+    return seen
+
+
+async def read_on(parts: AsyncIterator[str]) -> str:
+    """The rest of a stream."""
+    return "".join([part async for part in parts])
+
+
+def whole_frames(seen: str) -> str:
+    """What was seen of a stream, without the frame that was cut off."""
     return seen[: seen.rindex("\n\n") + 2]

@@ -50,8 +50,10 @@ async def test_what_nobody_asked_to_store_is_not(one: Person, fields: dict[str, 
 
 
 async def test_several_choices_and_calls_are_stored_whole(one: Person):
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    for fields in ({"n": 2}, {"tools": [tool], "tool_choice": "required"}):
+    schema: dict[str, Any] = {"type": "object", "properties": {}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    asked: list[dict[str, Any]] = [{"n": 2}, {"tools": [tool], "tool_choice": "required"}]
+    for fields in asked:
         body = asking("Both", store=True, stream=True, **fields)
         id_ = chunks_of((await one.client.post(PATH, json=body)).text)[0]["id"]
         stored = (await one.client.get(f"{PATH}/{id_}")).json()
@@ -127,13 +129,14 @@ async def test_what_is_written_on_it_changes(one: Person, method: str):
     assert changed.json()["metadata"] == {"c": "d"}
     assert await ids(one, **{"metadata[a]": "b"}) == []
     assert await ids(one, **{"metadata[c]": "d"}) == [id_]
-    for body, param in (
+    refusals: list[tuple[dict[str, Any], str]] = [
         ({}, "metadata"),
         ({"metadata": {"$set": "x"}}, "metadata.$set"),
         ({"metadata": {"a.b": "x"}}, "metadata.a.b"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"metadata": {}, "model": "m"}, "model"),
-    ):
+    ]
+    for body, param in refusals:
         refused = await one.client.request(method, f"{PATH}/{id_}", json=body)
         assert refused.status_code == 400
         assert refused.json()["error"]["param"] == param

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.model_state import ModelState
 from app.services.catalog import CatalogEntry
-from tests.support.chats import NEW, PATH, Person, asking, chunks_of, person, read_some, text_of
+from tests.support.chats import NEW, PATH, Person, asking, chunks_of, person, read_some, text_of, whole_frames
 from tests.support.gateway import Gateway, GatewayFactory, scripted
 from tests.test_error_shape import assert_error
 
@@ -89,7 +89,7 @@ async def test_who_left_in_the_middle_and_asks_again_finds_one_answer(new_gatewa
     async with new_gateway([SLOW]) as gateway, person(gateway) as one:
         body = asking("Once?", stream=True, store=True)
         async with one.client.stream("POST", NEW, json=body, headers=KEY) as response:
-            seen = chunks_of(await read_some(response, 4))
+            seen = chunks_of(whole_frames(await read_some(response.aiter_text(), 4)))
         second = chunks_of((await until_answered(one, body)).text)
         told = second[0]["metadata"]
         assert {**told, "conversation_created": "true"} == seen[0]["metadata"]

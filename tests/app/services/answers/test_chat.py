@@ -12,7 +12,7 @@ from app.domain.ids import new_id
 from app.domain.model_state import ModelState
 from app.errors import ModelStarting
 from app.services.catalog import CatalogEntry
-from tests.support.chats import NEW, PATH, asking, chunks_of, person, read_some, text_of
+from tests.support.chats import NEW, PATH, asking, chunks_of, person, read_some, text_of, whole_frames
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, scripted
 from tests.support.openai_schema import needs_openai_schema, validate, validate_stream
 from tests.test_error_shape import assert_error
@@ -47,7 +47,7 @@ async def everything(gateway: Gateway, owner: str) -> dict[str, int]:
 
 async def test_a_conversation_begins_with_its_first_question(gateway: Gateway):
     async with person(gateway) as one:
-        answer = await one.ask("What is a manta?\nTell me.", NEW)
+        answer = await one.begin_with("What is a manta?\nTell me.")
         told = answer["metadata"]
         conversation = (await one.client.get(f"/v1/conversations/{told['conversation_id']}")).json()
         items = await one.items(told["conversation_id"])
@@ -60,7 +60,7 @@ async def test_a_conversation_begins_with_its_first_question(gateway: Gateway):
 
 async def test_it_goes_on_with_what_was_said(gateway: Gateway):
     async with person(gateway) as one:
-        first = await one.ask("One?", NEW)
+        first = await one.begin_with("One?")
         conversation = first["metadata"]["conversation_id"]
         second = await one.ask("Two?", conversation={"id": conversation})
         await one.ask("Three?", conversation_id=conversation)
@@ -177,10 +177,10 @@ async def test_a_history_that_outgrows_the_context_loses_whole_turns(new_gateway
         system = {"role": "system", "content": "Stay."}
         body: dict[str, Any] = {"model": CHAT, "max_tokens": 20}
         answers: list[Any] = []
-        conversation = None
+        conversation = ""
         for number in range(8):
             question = {"role": "user", "content": f"{number} is this number"}
-            body |= {"messages": [system, question]} | ({"conversation": conversation} if conversation else {})
+            body |= {"messages": [system, question]} | ({"conversation": conversation} if number else {})
             response = await one.client.post(NEW, json=body)
             assert response.status_code == 200, response.text
             answers.append(response.json())
@@ -246,7 +246,7 @@ async def test_of_a_client_that_leaves_is_kept_what_it_was_sent(new_gateway: Gat
         async with one.client.stream(
             "POST", PATH, json=asking("Two?", conversation=conversation, stream=True)
         ) as response:
-            seen = text_of(chunks_of(await read_some(response, 4)))
+            seen = text_of(chunks_of(whole_frames(await read_some(response.aiter_text(), 4))))
 
         async def kept() -> Any:
             said = await one.said(conversation)
