@@ -66,4 +66,4 @@ def sent(gateway: Gateway) -> list[Json]:
 def slow(new_gateway: GatewayFactory, **settings: Any) -> contextlib.AbstractAsyncContextManager[Gateway]:
     """A gateway whose model takes its time."""
     spec = scripted(CHAT, engine_args={"tokens_per_s": 50, "max_model_len": 4096})
-    return new_gateway([CatalogEntry(spec, ModelState("ready", replicas=1))], **settings)
+    return new_gateway([CatalogEntry(spec, ModelState("ready", replicas=1, max_model_len=4096))], **settings)

@@ -120,7 +120,10 @@ class _Work:
                     raise
                 _go_on()
                 end = translation.cancel()
-            await self._finish(translation, end)
+            # The last event is what the stored response says: who reads the stream makes it of that.
+            *others, _ = end.split(BLANK)[:-1]
+            self._tell(b"".join(event + BLANK for event in others))
+            await self._finish(translation)
 
     async def _answer(self, translation: Translation) -> bytes:
         """Have it answered; the last events."""
@@ -179,20 +182,17 @@ class _Work:
         parsed = ParsedRequest(task.keeping.model, task.payload, stream=True, include_usage=True)
         return await prepare(services, caller, CHAT, parsed, state)
 
-    async def _finish(self, translation: Translation, end: bytes) -> None:
+    async def _finish(self, translation: Translation) -> None:
         """Store what came of it. A caller's word that it is to end comes too late from here on."""
         try:
-            await self._store(translation, end)
+            await self._store(translation)
         except asyncio.CancelledError:
             if self._job.why is not Why.CANCELLED:
                 raise
             _go_on()
-            await self._store(translation, end)
+            await self._store(translation)
 
-    async def _store(self, translation: Translation, end: bytes) -> None:
-        # The last event is what the stored response says: who reads the stream makes it of that.
-        *others, _ = end.split(BLANK)[:-1]
-        self._tell(b"".join(event + BLANK for event in others))
+    async def _store(self, translation: Translation) -> None:
         archive, response = self._services.responses, self._response
         if self._feed is not None:
             await self._feed.drained()

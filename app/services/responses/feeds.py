@@ -54,7 +54,7 @@ class Feed:
 
     async def drained(self) -> None:
         """Return when all that was added is written, however long the database is away."""
-        while self._waiting:
+        while self._waiting and not self.closed:
             await self.changed()
 
     async def changed(self) -> None:

@@ -10,19 +10,19 @@ from starlette.responses import Response, StreamingResponse
 
 from app.domain.principal import Principal
 from app.domain.stored_response import StoredResponse
-from app.errors import ApiError
+from app.errors import ApiError, InvalidRequest
 from app.schemas.responses import ParsedResponse
 from app.services import Services
 from app.services.answers.kept import Kept
 from app.services.answers.record import Record
 from app.services.backend import EngineResponse
 from app.services.idempotency import JSON, Attempt
-from app.services.inference import Prepared, able, prepare
+from app.services.inference import OUTPUT_CAPS, Prepared, able, prepare
 from app.services.relay import STREAM_HEADERS, Relay
 from app.services.responses.background import CHAT, work
 from app.services.responses.beginning import Beginning, begin, is_stored
 from app.services.responses.engine_errors import error_of
-from app.services.responses.plan import plan_of
+from app.services.responses.plan import Plan, plan_of
 from app.services.responses.retelling import stream_of
 from app.services.responses.translation import Told, Translated, Translation
 
@@ -54,7 +54,7 @@ async def respond(
     if asked.background:
         await services.responses.background.check_room(caller.subject)
     plan = await plan_of(services, caller, entry, asked)
-    prepared = await prepare(services, caller, CHAT, plan.request, state)
+    prepared = await _let_in(services, caller, plan, state)
     try:
         beginning = await begin(services, caller, asked, plan, attempt, earlier)
     except BaseException as error:
@@ -65,6 +65,17 @@ async def respond(
         services.responses.background.begin(response.id, partial(work, services, prepared=prepared))
         return await _told_again(services, response, asked, attempt)
     return _Foreground(services, asked, beginning, prepared, attempt).relay()
+
+
+async def _let_in(services: Services, caller: Principal, plan: Plan, state: dict[str, Any]) -> Prepared:
+    try:
+        return await prepare(services, caller, CHAT, plan.request, state)
+    except InvalidRequest as error:
+        if error.param in OUTPUT_CAPS:
+            # The caller knows it by another name.
+            message = error.message.replace(error.param, "max_output_tokens")
+            raise InvalidRequest(message, param="max_output_tokens", code=error.code) from None
+        raise
 
 
 def event_stream(services: Services, response: StoredResponse, after: int) -> Response:

@@ -31,8 +31,8 @@ class Translation:
     def __init__(self, response: Mapping[str, Any], tail: str, *, first: int = 0) -> None:
         self._translator = Translator(response, tail, first=first)
         self._end: bytes | None = None
+        self._began = False
         self.queue = self._translator.queue
-        self.start = self._translator.start
         self.feed = self._translator.feed
 
     @property
@@ -44,6 +44,11 @@ class Translation:
     def response(self) -> dict[str, Any]:
         """The response, so far."""
         return self._translator.response
+
+    def start(self, *, created: bool = True) -> bytes:
+        """The events of its beginning, if they were not told yet; see ``Translator``."""
+        began, self._began = self._began, True
+        return b"" if began else self._translator.start(created=created)
 
     def finish(self) -> bytes:
         """The last events, the engine's stream being over."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -11,6 +12,8 @@ import pytest
 from openai import AsyncOpenAI, NotFoundError
 
 from app.domain.ids import new_id
+from app.errors import ServiceUnavailable
+from app.services.backend import EngineResponse
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user
 from tests.support.openai_schema import validate
 from tests.support.response_events import valid_events
@@ -288,6 +291,7 @@ async def test_nothing_is_kept_for_those_whom_nobody_knows(gateway: Gateway):
         ({"background": True, "store": False}, "store"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": "word " * 3000}, "input"),
+        ({"max_output_tokens": 513}, "max_output_tokens"),
         ({"$set": 1}, "$set"),
     ],
 )
@@ -362,6 +366,83 @@ async def test_one_whose_caller_left_is_incomplete_with_what_was_sent(new_gatewa
         assert text_of(kept).startswith("".join(deltas))
         # It is a beginning that can be continued.
         await create(gateway.client, previous_response_id=id_, max_output_tokens=1)
+
+
+async def kept_of(gateway: Gateway) -> int:
+    return await gateway.services.database.collection("responses").count_documents({})
+
+
+async def test_a_stream_that_waits_in_vain_ends_as_one_that_failed(new_gateway: GatewayFactory):
+    async with slow(new_gateway, stream_keepalive_s=0.05) as gateway:
+
+        async def overloaded(*_: Any) -> Any:
+            await asyncio.sleep(0.2)
+            raise ServiceUnavailable("The queue is full.")
+
+        with gateway.backend.replaced(overloaded):
+            stream = (await post(gateway.client, stream=True)).text
+            whole = await post(gateway.client)
+        assert stream.startswith(": waiting")
+        events = valid_events(stream)
+        assert [event["type"] for event in events] == [
+            "response.created",
+            "response.in_progress",
+            "error",
+            "response.failed",
+        ]
+        assert "queue is full" in events[-1]["response"]["error"]["message"]
+        assert (whole.status_code, whole.json()["error"]["code"]) == (503, "overloaded")
+        await until_none_is_kept(gateway)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_an_engine_refuses_is_told_as_it_is_and_leaves_nothing(new_gateway: GatewayFactory, stream: bool):
+    async with slow(new_gateway) as gateway:
+        with gateway.backend.replaced(refusing):
+            response = await post(gateway.client, stream=stream)
+        await refused(response, 400, "tools")
+        await until_none_is_kept(gateway)
+        with gateway.backend.replaced(refusing):
+            queued = await create(gateway.client, background=True)
+            over = await until_over(gateway.client, queued["id"])
+        assert (over["status"], over["error"]["message"]) == ("failed", "No tools here.")
+
+
+async def refusing(*_: Any) -> EngineResponse:
+    return Refusal()
+
+
+class Refusal:
+    """An engine's no."""
+
+    status = 400
+    content_type = "application/json"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        error = {"message": "No tools here.", "type": "invalid_request_error", "param": "tools", "code": None}
+        yield json.dumps({"error": error}).encode()
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
+
+
+async def until_none_is_kept(gateway: Gateway) -> None:
+    while await kept_of(gateway):
+        await asyncio.sleep(0.02)
+    assert await gateway.services.database.collection("items").count_documents({}) == 0
+
+
+async def test_one_that_is_deleted_under_way_is_gone_when_it_is_over(new_gateway: GatewayFactory):
+    async with slow(new_gateway) as gateway:
+        body = {"model": CHAT, "input": "Say.", "stream": True}
+        async with gateway.client.stream("POST", "/v1/responses", json=body) as response:
+            lines = response.aiter_lines()
+            data = await anext(line async for line in lines if line.startswith("data: "))
+            deleted = await gateway.client.delete(f"/v1/responses/{json.loads(data[6:])['response']['id']}")
+            assert deleted.status_code == 200
+            last = [line async for line in lines if line.startswith("event: ")][-1]
+        assert last == "event: response.completed"
+        await until_none_is_kept(gateway)
 
 
 async def test_a_model_that_cannot_be_had_leaves_nothing(gateway: Gateway):

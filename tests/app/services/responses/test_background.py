@@ -27,7 +27,7 @@ LONG: dict[str, Any] = {"background": True, "max_output_tokens": 60}
 
 def at_pace(tokens_per_s: float) -> list[CatalogEntry]:
     spec = scripted(CHAT, engine_args={"tokens_per_s": tokens_per_s, "max_model_len": 4096})
-    return [CatalogEntry(spec, ModelState("ready", replicas=1))]
+    return [CatalogEntry(spec, ModelState("ready", replicas=1, max_model_len=4096))]
 
 
 @contextlib.asynccontextmanager
