@@ -195,7 +195,7 @@ class Items:
         Raises:
             DatabaseUnavailable: The database did not answer; some of the items may be deleted.
         """
-        where = {"response": {"$eq": response}, "owner": {"$eq": owner}, "side": "output"}
+        where = {"response": response, "owner": owner, "side": "output"}
         async with self._database.operation():
             await self._items.delete_many(where)
 

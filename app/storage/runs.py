@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.page import Page, PageRequest
 from app.domain.run import LastError, Run, RunOrder, RunStatus, Tokens
-from app.storage.database import PER_OPERATION, Database, Document, built
+from app.storage.database import PER_OPERATION, Database, Document, built, change_one
 from app.storage.database import Collection as Documents
 from app.storage.windows import Place, Windowed
 
@@ -107,7 +107,7 @@ class Runs:
         """
 
         async def fetch(low: int, high: int) -> Sequence[Run]:
-            where = {"owner": {"$eq": owner}, "thread": {"$eq": thread}, "turn": {"$gte": low, "$lt": high}}
+            where = {"owner": owner, "thread": thread, "turn": {"$gte": low, "$lt": high}}
             async with self._database.operation():
                 return [_run(document) for document in await self._runs.find(where).to_list(None)]
 
@@ -155,9 +155,7 @@ class Runs:
         """
         where = {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "thread": {"$eq": thread}}
         async with self._database.operation():
-            document = await self._runs.find_one_and_update(
-                where, {"$set": {"metadata": _pairs(metadata)}}, return_document=ReturnDocument.AFTER
-            )
+            document = await change_one(self._runs, where, {"$set": {"metadata": _pairs(metadata)}})
         return built(_run, document)
 
     async def ask_to_cancel(self, id_: str) -> Run | None:
@@ -168,9 +166,7 @@ class Runs:
         """
         where = {"_id": {"$eq": id_}, "status": {"$in": sorted(WORKED_ON)}}
         async with self._database.operation():
-            document = await self._runs.find_one_and_update(
-                where, {"$set": {"status": "cancelling", "cancel": True}}, return_document=ReturnDocument.AFTER
-            )
+            document = await change_one(self._runs, where, {"$set": {"status": "cancelling", "cancel": True}})
         return built(_run, document)
 
     async def delete_some(self, owner: str, thread: str) -> bool:
