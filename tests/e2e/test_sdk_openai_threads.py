@@ -45,7 +45,9 @@ def test_a_run_answers_in_its_thread(client: openai.OpenAI, model: str) -> None:
     if model == CHAT:
         assert "Paris" in said(answer)
     (step,) = client.beta.threads.runs.steps.list(run.id, thread_id=thread.id).data
-    assert step.usage == run.usage
+    assert step.usage is not None
+    assert run.usage is not None
+    assert step.usage.to_dict() == run.usage.to_dict()
     assert client.beta.threads.delete(thread.id).deleted
 
 
