@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from app.domain.principal import Principal
 from app.domain.run import Run
+from app.domain.run_step import RunStep
 from app.domain.thread import thread_of
 from app.openapi import request_body
 from app.routers.dependencies import (
@@ -85,7 +86,7 @@ async def create_run(
 async def list_runs(thread_id: str, services: ServicesDep, caller: IdentifiedReader, page: PageDep) -> dict[str, Any]:
     """List the runs of a thread."""
     thread = await services.threads.threads.get(caller.subject, thread_id)
-    return (await services.threads.runs.list(thread, page)).to_list(lambda run: run.to_dict())
+    return (await services.threads.runs.list(thread, page)).to_list(Run.to_dict, no_id="")
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}")
@@ -132,7 +133,7 @@ async def list_steps(
 ) -> dict[str, Any]:
     """List what a run did: what it said, and what it called."""
     run = await _run(services, caller, thread_id, run_id)
-    return (await services.threads.runs.steps(run, page)).to_list(lambda step: step.to_dict())
+    return (await services.threads.runs.steps(run, page)).to_list(RunStep.to_dict, no_id="")
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/steps/{step_id}")
