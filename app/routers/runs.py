@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from app.domain.principal import Principal
 from app.domain.run import Run
@@ -117,14 +117,16 @@ async def cancel_run(thread_id: str, run_id: str, services: ServicesDep, caller:
     "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs", openapi_extra=request_body(SubmitToolOutputsRequest)
 )
 async def submit_tool_outputs(
-    thread_id: str, run_id: str, services: ServicesDep, caller: Runner, body: JsonBody
+    thread_id: str, run_id: str, request: Request, caller: Runner, body: JsonBody
 ) -> Response:
     """Give a run what all its calls came to; with `stream`, what follows comes as server-sent events."""
-    wanted = parse(SubmitToolOutputsRequest, body)
-    run = await _run(services, caller, thread_id, run_id)
-    channel = Channel() if wanted.stream else None
-    after = await new_runs.go_on(services, caller, run, wanted, channel)
-    return JSONResponse(after.to_dict()) if channel is None else _stream(services, channel)
+    services, wanted = services_of(request), parse(SubmitToolOutputsRequest, body)
+
+    async def submit(tail: str, channel: Channel | None) -> Run:
+        run = await _run(services, caller, thread_id, run_id)
+        return await new_runs.go_on(services, caller, run, wanted, tail, channel)
+
+    return await _begun(request, caller, body, submit, stream=bool(wanted.stream))
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/steps")
@@ -154,17 +156,17 @@ async def _begun(
     request: Request,
     caller: Principal,
     body: dict[str, Any],
-    create: Callable[[str, Channel | None], Awaitable[Run]],
+    begin: Callable[[str, Channel | None], Awaitable[Run]],
     *,
     stream: bool,
 ) -> Response:
-    """Begin a run once; what is told of it, or how it stands where it was begun before."""
+    """Begin a run once, or go on with it; what is told of it, or how it stands where that was done before."""
     services = services_of(request)
     channel = Channel() if stream else None
     runs: list[Run] = []
 
     async def work(tail: str) -> dict[str, Any]:
-        runs.append(await create(tail, channel))
+        runs.append(await begin(tail, channel))
         return runs[0].to_dict()
 
     response = await once(request, caller, body, work)
