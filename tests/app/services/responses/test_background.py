@@ -294,29 +294,41 @@ async def test_an_engine_that_fails_fails_it(gateway: Gateway):
     assert over["status"] == "failed"
 
 
+async def told_while_it_goes(gateway: Gateway, mongodb: MongoServer) -> dict[str, Any]:
+    """A response that its caller waits for, in the middle of which the database is stopped; as the caller saw it."""
+    body = {"model": CHAT, "input": "Say.", "stream": True, "max_output_tokens": 20}
+    async with gateway.client.stream("POST", "/v1/responses", json=body) as response:
+        chunks = response.aiter_raw()
+        seen = await anext(chunks)
+        mongodb.stop()
+        async for chunk in chunks:
+            seen += chunk
+    told = valid_events(seen)[-1]
+    assert told["type"] == "response.completed"
+    return told["response"]
+
+
 async def test_the_database_may_be_away_meanwhile(tmp_path: Path, own_mongodb: MongoServer, database_name: str):
-    async with running_gateway(
-        tmp_path / "gateway", own_mongodb.uri, database_name, at_pace(40), mongodb_timeout_s=1
-    ) as gateway:
+    settings: dict[str, Any] = {"entries": at_pace(40), "mongodb_timeout_s": 1, "process_dead_s": 1}
+    async with running_gateway(tmp_path / "gateway", own_mongodb.uri, database_name, **settings) as gateway:
         id_ = await began(gateway.client)
-        body = {"model": CHAT, "input": "Say.", "stream": True, "max_output_tokens": 20}
-        async with gateway.client.stream("POST", "/v1/responses", json=body) as response:
-            chunks = response.aiter_raw()
-            seen = await anext(chunks)
-            own_mongodb.stop()
-            async for chunk in chunks:
-                seen += chunk
-        told = valid_events(seen)[-1]
-        assert told["type"] == "response.completed"
+        told = await told_while_it_goes(gateway, own_mongodb)
         refused = await post(gateway.client)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "database_unavailable")
         plain = await post(gateway.client, store=False, max_output_tokens=1)
         assert plain.status_code == 200
         own_mongodb.start()
         assert (await until_over(gateway.client, id_))["status"] == "completed"
-        assert await until_over(gateway.client, told["response"]["id"]) == told["response"]
+        assert await until_over(gateway.client, told["id"]) == told
         events = valid_events(await rest(gateway.client, id_, -1))
         assert deltas(events) == text_of(await get(gateway.client, id_))
+        id_ = await began(gateway.client)
+        told = await told_while_it_goes(gateway, own_mongodb)
+    # And the gateway ends before the database is back.
+    own_mongodb.start()
+    async with running_gateway(tmp_path / "gateway", own_mongodb.uri, database_name, **settings) as gateway:
+        assert await until_over(gateway.client, told["id"]) == told
+        assert (await until_over(gateway.client, id_))["status"] == "completed"
 
 
 async def test_asked_twice_under_one_key_one_is_begun(gateway: Gateway):
