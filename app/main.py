@@ -18,6 +18,7 @@ from app.middleware.request_context import RequestContextMiddleware
 from app.middleware.unexpected import UnexpectedErrorMiddleware
 from app.routers import (
     admin,
+    assistants,
     auth,
     conversations,
     docs,
@@ -32,14 +33,17 @@ from app.routers import (
     organization_service_accounts,
     organization_usage,
     responses,
+    runs,
     sign_in,
     stored_chats,
+    threads,
     usage,
     user,
 )
 from app.services import Services
 from app.services.bootstrap import bootstrap
 from app.services.responses.background import work
+from app.services.threads.worker import RunWorker
 
 PREFIXES = ("/v1", "/api/v1", "")
 """Where every resource is mounted; the first is the one that the API reference shows."""
@@ -47,6 +51,10 @@ PREFIXES = ("/v1", "/api/v1", "")
 
 ROUTERS = (
     inference.router,
+    assistants.router,
+    # Before threads: /threads/runs is no thread.
+    runs.router,
+    threads.router,
     stored_chats.router,
     responses.router,
     model_admin.router,
@@ -67,6 +75,9 @@ ROUTERS = (
 )
 BODIES = (
     *inference.BODIES,
+    *assistants.BODIES,
+    *threads.BODIES,
+    *runs.BODIES,
     *stored_chats.BODIES,
     *responses.BODIES,
     *model_admin.BODIES,
@@ -108,6 +119,7 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    services.threads.jobs.worker = RunWorker(services)
     services.responses.background.take_over = partial(work, services)
 
     # Starlette runs the last one added first.

@@ -181,12 +181,17 @@ class Settings(BaseSettings):
         default=256, ge=1, description="Responses and runs that a gateway works on in the background at once."
     )
     background_jobs_per_owner: int = Field(
-        default=32, ge=1, description="Responses that somebody may have worked on in the background at once."
+        default=32, ge=1, description="Responses, and runs, that somebody may have worked on in the background at once."
     )
     process_dead_s: float = Field(
         default=20,
         ge=1,
         description="After how long a gateway that is silent counts as dead, in seconds; others go on with its work.",
+    )
+    run_ttl_s: float = Field(
+        default=600,
+        ge=1,
+        description="How long a run of an assistant may take, outputs of its tools included, in seconds.",
     )
 
     # the database

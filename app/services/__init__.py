@@ -39,6 +39,7 @@ from app.services.responses.archive import ResponseArchive
 from app.services.service_accounts import ServiceAccounts
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
+from app.services.threads import Threads
 from app.services.usage.ledger import UsageLedger
 from app.services.usage.reports import UsageReports
 from app.services.usage.rollup import UsageRollup
@@ -103,6 +104,7 @@ class Services:
     answers: Answers
     conversations: ConversationService
     idempotency: Idempotency
+    threads: Threads
     responses: ResponseArchive
     request_extras: frozenset[str]
 
@@ -191,6 +193,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         liveness=state.liveness,
         jobs=state.jobs,
         answers=state.answers,
+        threads=state.threads,
         conversations=state.conversations,
         idempotency=state.idempotency,
         responses=state.responses,
@@ -240,6 +243,7 @@ class _State:
     answers: Answers
     conversations: ConversationService
     idempotency: Idempotency
+    threads: Threads
     responses: ResponseArchive
 
     @classmethod
@@ -252,6 +256,9 @@ class _State:
         keeper.add("attempt", Replays(idempotency).keep)
         jobs = Jobs(liveness, limit=settings.background_jobs)
         conversations = ConversationService(stores, ConversationPurge(stores))
+        threads = Threads.of(
+            stores, jobs, liveness, keeper, conversations.purge, per_owner=settings.background_jobs_per_owner
+        )
         responses = ResponseArchive(
             stores,
             keeper,
@@ -260,7 +267,7 @@ class _State:
             grace_s=settings.usage_grace_s,
             per_owner=settings.background_jobs_per_owner,
         )
-        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, responses)
+        return cls(liveness, jobs, Answers(journal, keeper), conversations, idempotency, threads, responses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,13 +62,14 @@ class Talk:
         return [*self.system, *(message for turn in self.turns[dropped:] for message in turn)]
 
 
-async def fit(
+async def fit(  # noqa: PLR0913 - what it fits into, and how
     services: Services,
     entry: CatalogEntry,
     talk: Talk,
     *,
     output_tokens: int | None = None,
     truncation: Truncation = "auto",
+    most: int | None = None,
 ) -> Fitted:
     """As much of a conversation as the model's context has room for, by whole turns.
 
@@ -78,6 +79,7 @@ async def fit(
         talk: The conversation.
         output_tokens: How long the answer may become, if somebody said so.
         truncation: Whether turns may be left out.
+        most: How many tokens of the conversation somebody pays for.
 
     Raises:
         InvalidRequest: It does not fit, even without the turns that may be left out.
@@ -85,22 +87,31 @@ async def fit(
     """
     lengths = _Lengths(services, entry, talk)
     context, least = entry.state.max_model_len, output_tokens or 1
-    if context is not None and lengths.bytes(0) + least <= context:
+    if context is not None and lengths.bytes(0) <= _room(context, least, most):
         return Fitted(talk.without(0))
     tokens = await lengths.tokens(0)
     context = lengths.context or context
-    if context is None or tokens + least <= context:
+    if context is None:
+        # Nobody knows: the engine will say so if it is too much.
+        context = tokens + least
+    room = _room(context, least, most)
+    if tokens <= room:
         return Fitted(talk.without(0))
     last = lengths.cuts[-1]
     if truncation == "auto":
         spare = output_tokens or max(1, context // UNASKED_SHARE)
-        dropped = await _fewest(lengths, context - spare)
-        if dropped is None and await lengths.tokens(last) + least <= context:
+        dropped = await _fewest(lengths, _room(context, spare, most))
+        if dropped is None and await lengths.tokens(last) <= room:
             dropped = last
         if dropped is not None:
             return Fitted(talk.without(dropped), dropped)
         tokens = await lengths.tokens(last)
     raise too_long(context, tokens, output_tokens)
+
+
+def _room(context: int, answer: int, most: int | None) -> int:
+    """How many tokens the conversation may have."""
+    return context - answer if most is None else min(context - answer, most)
 
 
 async def count(services: Services, entry: CatalogEntry, talk: Talk) -> int:

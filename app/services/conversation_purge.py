@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from app.domain.conversation import Conversation
+from app.domain.ids import with_prefix
 from app.domain.item import text_of
 from app.domain.page import MAX_LIMIT, PageRequest
 from app.errors import DatabaseUnavailable
@@ -46,6 +47,8 @@ class ConversationPurge:
         self._conversations = stores.conversations
         self._items = stores.items
         self._words = stores.conversation_words
+        self._runs = stores.runs
+        self._steps = stores.run_steps
         self._every_s = every_s
         self._kept_ms = kept_ms
         self._turn = asyncio.Semaphore(MOST_AT_ONCE)
@@ -109,6 +112,10 @@ class ConversationPurge:
         turns = await self._conversations.turns_of_gone(owner, id_)
         await self._items.delete_all(owner, id_, turns)
         await self._words.delete_all(owner, id_)
+        thread = with_prefix(id_, "thread")
+        for store in (self._runs, self._steps):
+            while await store.delete_some(owner, thread):
+                pass
 
     async def _run(self) -> None:
         while True:

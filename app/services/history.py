@@ -7,6 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from app.domain.item import Item, turn_of
+from app.errors import InvalidJson
+from app.schemas.json_body import is_object, parse_json
 
 Message = dict[str, Any]
 Turn = Sequence[Mapping[str, Any]]
@@ -71,9 +73,17 @@ def _add_call(messages: list[Message], body: Mapping[str, Any]) -> None:
     """A call belongs to what the model said along with it, and to its other calls."""
     if not messages or messages[-1]["role"] != "assistant":
         messages.append({"role": "assistant", "content": None})
-    call = {"name": body["name"], "arguments": body["arguments"]}
+    call = {"name": body["name"], "arguments": _arguments(body["arguments"])}
     calls: list[Message] = messages[-1].setdefault("tool_calls", [])
     calls.append({"id": body["call_id"], "type": "function", "function": call})
+
+
+def _arguments(text: str) -> str:
+    """Arguments that an engine can read: a call that a model once wrote badly counts as one without arguments."""
+    try:
+        return text if is_object(parse_json(text, long_integers=True)) else "{}"
+    except InvalidJson:
+        return "{}"
 
 
 def _text(content: str | Iterable[Mapping[str, Any]]) -> str:

@@ -156,6 +156,17 @@ class Items:
 
         return await Windowed(fetch, lambda item: places[item.id], find, len(items)).page(page)
 
+    async def set_extra(self, owner: str, item: Item) -> bool:
+        """Store what only threads show of an item, as it is now; whether the item is there.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        where = _one(owner, item.conversation or "", item.id)
+        extra = msgspec.json.encode(item.extra).decode()
+        async with self._database.operation():
+            return (await self._items.update_one(where, {"$set": {"extra": extra}})).matched_count == 1
+
     async def delete(self, owner: str, conversation: str, id_: str) -> bool:
         """Delete an item of a conversation; whether there was one.
 
@@ -184,7 +195,7 @@ class Items:
         Raises:
             DatabaseUnavailable: The database did not answer; some of the items may be deleted.
         """
-        where = {"response": {"$eq": response}, "owner": {"$eq": owner}, "side": "output"}
+        where = {"response": response, "owner": owner, "side": "output"}
         async with self._database.operation():
             await self._items.delete_many(where)
 

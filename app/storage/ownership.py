@@ -25,13 +25,16 @@ OWNED = (
     "stored_chats",
     "idempotency",
     "counters",
+    "assistants",
+    "runs",
+    "run_steps",
 )
 """What is deleted with its owner; of what is in conversations, what is left when they are gone."""
 
-DERIVED = ("response_events", "conversation_words", "idempotency", "counters")
+DERIVED = ("response_events", "conversation_words", "idempotency", "counters", "run_steps")
 """What nobody would know as theirs."""
 
-MOVED = ("api_keys", "responses", "response_events", "items")
+MOVED = ("api_keys", "responses", "response_events", "items", "assistants", "runs", "run_steps")
 """What goes over to the account that a guest turns out to have already."""
 
 USAGE = ("usage_events", "usage_days")

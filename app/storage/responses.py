@@ -9,10 +9,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING
 
 from app.domain.stored_response import OPEN, StoredResponse
-from app.storage.database import Database, Document, built, find_each
+from app.storage.database import Database, Document, built, change_one, find_each
 
 _OPEN: Final = {"$in": list(OPEN)}
 _WHILE_OPEN: Final = {"runner": "", "busy": "", "task": "", "cancel": "", "lost": ""}
@@ -73,8 +73,12 @@ class Responses:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
+        found = await self.get(owner, id_)
+        if found is None:
+            return None
         async with self._database.operation():
-            return built(_response, await self._responses.find_one_and_delete(_one(owner, id_)))
+            deleted = await self._responses.delete_one(_one(owner, id_))
+        return found if deleted.deleted_count else None
 
     async def count_in_background(self, owner: str) -> int:
         """How many of somebody's are under way without their caller.
@@ -138,9 +142,7 @@ class Responses:
         """
         where = {**_one(owner, id_), "status": _OPEN, "background": True}
         async with self._database.operation():
-            document: Any = await self._responses.find_one_and_update(
-                where, {"$set": {"cancel": True}}, return_document=ReturnDocument.AFTER
-            )
+            document = await change_one(self._responses, where, {"$set": {"cancel": True}})
         return await self.get(owner, id_) if document is None else _response(document)
 
     async def of_runner(self, runner: str, limit: int, *, background: bool) -> Sequence[StoredResponse]:

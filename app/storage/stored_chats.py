@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from pymongo import ASCENDING, ReturnDocument, UpdateOne
+from pymongo import ASCENDING, UpdateOne
 
 from app.domain.page import Page, PageRequest
 from app.domain.stored_chat import StoredChat, StoredChatFilter, StoredChatStatus
 from app.storage.counters import Counters
-from app.storage.database import Collection, Database, Document, built, update_each
+from app.storage.database import Collection, Database, Document, built, change_one, update_each
 from app.storage.windows import Place, Windowed
 
 MANY_S: Final = 60.0
@@ -91,9 +91,10 @@ class StoredChats:
         """
 
         async def fetch(low: int, high: int) -> Sequence[StoredChat]:
-            where = {**_matching(owner, wanted), "status": _SHOWN, "number": {"$gte": low, "$lt": high}}
+            where = {**_narrowing(owner, wanted), "number": {"$gte": low, "$lt": high}}
             async with self._database.operation():
-                return [_chat(document) for document in await self._chats.find(where).to_list(None)]
+                documents = await self._chats.find(where).to_list(None)
+            return [_chat(document) for document in documents if _is_wanted(document, wanted)]
 
         async def find(id_: str) -> Place | None:
             chat = await self.get(owner, id_)
@@ -109,11 +110,8 @@ class StoredChats:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            document = await self._chats.find_one_and_update(
-                {**_one(owner, id_), "status": _SHOWN},
-                {"$set": {"metadata": _pairs(metadata)}},
-                return_document=ReturnDocument.AFTER,
-            )
+            where = {**_one(owner, id_), "status": _SHOWN}
+            document = await change_one(self._chats, where, {"$set": {"metadata": _pairs(metadata)}})
         return built(_chat, document)
 
     async def move(self, owner: str, to: str) -> int:
@@ -150,15 +148,17 @@ def _one(owner: str, id_: str) -> Document:
     return {"_id": {"$eq": id_}, "owner": {"$eq": owner}}
 
 
-def _matching(owner: str, wanted: StoredChatFilter) -> Document:
-    where: Document = {"owner": {"$eq": owner}}
-    if wanted.model is not None:
-        where["model"] = {"$eq": wanted.model}
-    pairs = _pairs(dict(wanted.metadata))
-    if pairs:
-        where["metadata"] = {"$eq": pairs[0]}
-        where["$and"] = [{"metadata": {"$eq": pair}} for pair in pairs[1:]] or [{}]
-    return where
+def _narrowing(owner: str, wanted: StoredChatFilter) -> Document:
+    """What one index is asked for; see ``Windowed``. The rest is ``_is_wanted``'s."""
+    if wanted.metadata:
+        return {"owner": owner, "metadata": _pairs(dict(wanted.metadata))[0]}
+    return {"owner": owner} if wanted.model is None else {"owner": owner, "model": wanted.model}
+
+
+def _is_wanted(document: Document, wanted: StoredChatFilter) -> bool:
+    is_shown = document["status"] != "in_progress"
+    is_of_model = wanted.model is None or document["model"] == wanted.model
+    return is_shown and is_of_model and set(_pairs(dict(wanted.metadata))) <= set(document["metadata"])
 
 
 def _pairs(metadata: Mapping[str, str]) -> list[str]:

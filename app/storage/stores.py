@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from app.storage.api_keys import ApiKeys
+from app.storage.assistants import Assistants
 from app.storage.audit_log import AuditLog
 from app.storage.conversation_ownership import ConversationOwnership
 from app.storage.conversation_words import ConversationWords
@@ -23,6 +24,8 @@ from app.storage.project_users import ProjectUsers
 from app.storage.projects import Projects
 from app.storage.response_events import ResponseEvents
 from app.storage.responses import Responses
+from app.storage.run_steps import RunSteps
+from app.storage.runs import Runs
 from app.storage.sessions import Sessions
 from app.storage.stored_chats import StoredChats
 from app.storage.usage_days import UsageDays
@@ -58,6 +61,9 @@ class Stores:
     processes: Processes
     responses: Responses
     response_events: ResponseEvents
+    assistants: Assistants
+    runs: Runs
+    run_steps: RunSteps
 
     @classmethod
     def of(cls, database: Database) -> Self:
@@ -92,6 +98,9 @@ class Stores:
             processes=Processes(database),
             responses=Responses(database),
             response_events=ResponseEvents(database),
+            assistants=Assistants(database),
+            runs=Runs(database),
+            run_steps=RunSteps(database),
         )
 
     async def prepare(self) -> None:
@@ -111,5 +120,6 @@ class Stores:
             self.responses,
             self.response_events,
         )
-        for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept):
+        threads = (self.assistants, self.runs, self.run_steps)
+        for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept, *threads):
             await store.prepare()

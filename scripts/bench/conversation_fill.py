@@ -21,7 +21,7 @@ EVERY_MS = 1_000
 
 BEGAN_MS = 1_700_000_000_000
 COMMON, RARE = "weather", "zyzzyva"
-PER_INSERT = 250
+PER_INSERT = 100
 VOCABULARY = 5_000
 WORDS = 8
 """Of a text."""

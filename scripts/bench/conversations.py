@@ -215,7 +215,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--many", type=count, default=100_000, help="conversations of one owner, and items of one conversation")
     add("--rounds", type=count, default=15)
     add("--target", type=float, default=TARGET, help="how many times as long the many may take; default: 3")
-    add("--timeout", type=float, default=10.0, help="seconds of one database operation at the most")
+    add("--timeout", type=float, default=60.0, help="seconds of one database operation at the most")
     add("--mongodb", help="connection string of a database to use; default: the embedded one, in a folder of its own")
     add("--output", type=Path, default=ROOT / ".manta" / "bench" / "conversations.md")
     return parser.parse_args(arguments)

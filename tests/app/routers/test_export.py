@@ -39,10 +39,18 @@ async def test_everything_of_ones_own_is_one_document(gateway: Gateway):
         chat = (await client.post("/v1/chat/completions", json={**ask, "store": True})).json()
         asked = {"model": CHAT, "input": "Hello", "max_output_tokens": 16}
         response = (await client.post("/v1/responses", json=asked)).json()
+        assistant = (await client.post("/v1/assistants", json={"model": CHAT, "name": "Helper"})).json()
+        thread = (await client.post("/v1/threads", json={})).json()
+        run = await client.post(f"/v1/threads/{thread['id']}/runs", json={"assistant_id": assistant["id"]})
         document = await exported(client)
+    found_runs = {each["id"]: each["assistant_id"] for each in document["runs"]}
+    assert found_runs == {run.json()["id"]: assistant["id"]}
+    assert [each["id"] for each in document["assistants"]] == [assistant["id"]]
+    made["conv_" + thread["id"].removeprefix("thread_")] = []
     assert document["object"] == "export"
     assert document["profile"]["id"] == user.id
     found = {each["id"]: [item["id"] for item in each["items"]] for each in document["conversations"]}
+    found["conv_" + thread["id"].removeprefix("thread_")] = []  # its run may have said something by now
     assert found == made
     assert list(found) == list(made)
     assert document["conversations"][0]["title"] == "Ours"
