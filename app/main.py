@@ -40,6 +40,7 @@ from app.routers import (
     usage,
     user,
 )
+from app.routers.idempotent import REPLAYED
 from app.services import Services
 from app.services.bootstrap import bootstrap
 from app.services.responses.background import work
@@ -131,7 +132,7 @@ def create_app(services: Services) -> FastAPI:
         allow_origins=services.settings.cors_origins,
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", *EXPOSED],
+        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", REPLAYED, *EXPOSED],
         max_age=86_400,
     )
     app.add_middleware(RequestContextMiddleware)

@@ -135,6 +135,16 @@ class Ownership:
         for heir in heirs:
             await self._give(heir["_id"], heir["heir"])
 
+    async def heir_of(self, owner: str) -> str | None:
+        """Who has what was somebody's, if they are no more and anybody has.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        async with self._database.operation():
+            found = await self._heirs.find_one({"_id": {"$eq": owner}})
+        return None if found is None or found["heir"] == NOBODY else found["heir"]
+
     async def _leave(self, owner: str, heir: str) -> None:
         # Before anything is given: what comes later is then found and passed on. The first heir stays; one who goes
         # leaves what they had to theirs.

@@ -75,6 +75,7 @@ async def _begin(services: Services, asked: Asked, turn: Turn | None) -> Keeping
     now = now_ms()
     keeping = Keeping(
         owner=owner,
+        guest=asked.caller.role == "guest",
         created_at_ms=now,
         model=asked.parsed.model,
         tail=attempt.tail,

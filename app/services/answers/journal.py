@@ -166,6 +166,8 @@ class Journal:
                 self._is_away()
                 if self._closing:
                     self._nothing_left.set()
+                # If it is this one's fault, the others are not kept back.
+                self._left.rotate(-1)
                 # Not all processes at once.
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1))
                 wait_s = min(wait_s * 2, LONGEST_WAIT_S)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+import msgspec
 
 from app.domain.completion import Completion, of_body, of_stream, output_items
 from app.domain.conversation import title_of
 from app.domain.item import ANSWER, Item, position, text_of
 from app.services.answers.keeping import Keeping
 from app.storage.stores import Stores
+
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""Of an answer that is kept as it is: the database takes twice as many at once."""
 
 Place = Literal["completion_id", "response", "run", "attempt"]
 """Where an answer is kept besides in items: the field of its ``Keeping`` that says so."""
@@ -53,11 +58,16 @@ class Keeper:
         Raises:
             DatabaseUnavailable: The database did not answer: some of it may be kept.
         """
-        answer = answer_of(keeping, raw)
+        answer = answer_of(await self._placed(keeping), raw)
         await self._keep_items(answer)
         for place, keep in self._places.items():
             if getattr(keeping, place) is not None:
                 await keep(answer)
+
+    async def _placed(self, keeping: Keeping) -> Keeping:
+        """Whose it is by now: a guest may have signed in meanwhile, and then it is their account's."""
+        heir = await self._stores.ownership.heir_of(keeping.owner) if keeping.guest else None
+        return keeping if heir is None else msgspec.structs.replace(keeping, owner=heir)
 
     async def _keep_items(self, answer: Answer) -> None:
         keeping, items = answer.keeping, answer.items
@@ -74,8 +84,11 @@ class Keeper:
 
 
 def answer_of(keeping: Keeping, raw: bytes) -> Answer:
-    """What an engine's bytes came to."""
+    """What an engine's bytes came to; of very many, without the log probabilities, which are most of them."""
     completion = of_stream(raw) if keeping.stream else of_body(raw)
+    if len(raw) > MOST_BYTES:
+        for choice in completion.choices:
+            choice.logprobs = None
     items = [
         Item(
             id=body["id"],

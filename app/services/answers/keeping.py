@@ -12,6 +12,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         owner: Whose it is.
+        guest: Whether that may turn out to be somebody with an account.
         created_at_ms: When it was asked for, in epoch milliseconds.
         model: The name that the caller asked for.
         tail: What the ids of its items end with.
@@ -29,6 +30,7 @@ class Keeping(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     owner: str
+    guest: bool = False
     created_at_ms: int
     model: str
     tail: str

@@ -9,6 +9,9 @@ from app.services.relay import STREAM_HEADERS
 
 SSE = STREAM_HEADERS[0][1].decode()
 
+MOST_REPLAYED = 64 * 1024 * 1024
+"""Bytes; a tenth of that is what they become. Beyond it an answer is made anew, in the place of the first."""
+
 
 class Replays:
     """Keeps them as their callers saw them."""
@@ -25,7 +28,7 @@ class Replays:
         keeping = answer.keeping
         if keeping.attempt is None or keeping.response is not None or keeping.run is not None:
             return
-        if not answer.completion.complete:
+        if not answer.completion.complete or len(answer.raw) > MOST_REPLAYED:
             await self._idempotency.keep_failure(keeping.attempt, keeping.process)
             return
         mark, content_type = (FRAME, SSE) if keeping.stream else (OBJECT, JSON)

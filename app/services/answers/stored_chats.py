@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from app.services.answers.keeper import Answer
+from app.services.answers.keeper import MOST_BYTES, Answer
 from app.storage.stored_chats import StoredChats
 
 
@@ -34,6 +34,6 @@ class StoredChatPlace:
 
 def _body(answer: Answer) -> dict[str, Any]:
     # Whole answers are what they were; of streams is made what a whole one would have been.
-    if not answer.keeping.stream:
+    if not answer.keeping.stream and len(answer.raw) <= MOST_BYTES:
         return msgspec.json.decode(answer.raw)
     return answer.completion.to_dict()

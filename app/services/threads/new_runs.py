@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.conversation import Conversation
-from app.domain.ids import new_tail, with_prefix
+from app.domain.ids import is_id, new_tail, with_prefix
 from app.domain.item import ANSWER, Item, position
 from app.domain.principal import Principal
 from app.domain.run import Run, RunOrder
@@ -64,6 +64,8 @@ async def plan(services: Services, caller: Principal, wanted: RunFields, state: 
         NotFound: The caller has no such assistant.
         PermissionDenied: The caller's key is for other models.
     """
+    if not is_id(wanted.assistant_id, "asst"):
+        raise InvalidRequest("`assistant_id` must be the id of an assistant: `asst_...`.", param="assistant_id")
     assistant = await services.threads.assistants.get(caller.subject, wanted.assistant_id)
     order = order_of(assistant, wanted)
     entry = able(services, caller, CHAT, order.model, state)

@@ -12,7 +12,7 @@ from app.domain.ids import new_id
 from app.domain.model_state import ModelState
 from app.errors import ModelStarting
 from app.services.catalog import CatalogEntry
-from tests.support.chats import NEW, PATH, asking, chunks_of, person, read_some, text_of, whole_frames
+from tests.support.chats import NEW, PATH, asking, chunks_of, person, read_on, read_some, text_of, whole_frames
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, scripted
 from tests.support.openai_schema import needs_openai_schema, validate, validate_stream
 from tests.test_error_shape import assert_error
@@ -363,3 +363,19 @@ async def test_of_what_is_refused_nothing_is_stored(gateway: Gateway, body: dict
         assert refused.status_code in (400, 404)
         assert refused.json()["error"]["param"] == param
         assert await everything(gateway, one.user.id) == {}
+
+
+async def test_a_guest_who_signs_in_meanwhile_finds_the_answer_in_their_account(new_gateway: GatewayFactory):
+    async with new_gateway([SLOW]) as gateway, person(gateway, role="guest") as guest, person(gateway) as account:
+        conversation = await guest.begin("One?", max_tokens=1)
+        body = asking("Two?", conversation=conversation, stream=True, store=True)
+        async with guest.client.stream("POST", PATH, json=body) as response:
+            parts = response.aiter_text()
+            seen = await read_some(parts, 3)
+            await gateway.services.stores.ownership.move(guest.user.id, account.user.id)
+            seen += await read_on(parts)
+        said = await account.said(conversation)
+        stored = (await account.client.get(PATH)).json()["data"]
+    text = text_of(chunks_of(seen))
+    assert said[-1] == ("assistant", "completed", text)
+    assert [chat["choices"][0]["message"]["content"] for chat in stored] == [text]
