@@ -337,6 +337,7 @@ async def test_asked_twice_under_one_key_one_is_begun(gateway: Gateway):
 
 
 async def test_nothing_is_left_of_those_that_are_over(new_gateway: GatewayFactory, tmp_path: Path):
+    before = asyncio.all_tasks()
     async with new_gateway(at_pace(0)) as gateway:
         for text in ("Say.", "[error]"):
             for background in (False, True):
@@ -346,7 +347,7 @@ async def test_nothing_is_left_of_those_that_are_over(new_gateway: GatewayFactor
         while await responses.find_one({"runner": {"$exists": True}}) is not None:
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)
-        names = [task.get_name() for task in asyncio.all_tasks()]
+        names = [task.get_name() for task in asyncio.all_tasks() - before]
         assert not [name for name in names if name.startswith(("job ", "events of", "discard"))]
         assert await asyncio.to_thread(lambda: not list(tmp_path.rglob("*.answers")))
         archive = gateway.services.responses
