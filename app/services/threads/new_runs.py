@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.domain.conversation import Conversation
+from app.domain.conversation import Conversation, title_of
 from app.domain.ids import is_id, new_tail, with_prefix
 from app.domain.item import ANSWER, Item, position
 from app.domain.principal import Principal
@@ -20,7 +20,7 @@ from app.services import Services
 from app.services.inference import Route, able, check_output_cap
 from app.services.threads.channel import Channel
 from app.services.threads.events import DONE, run_event, step_event
-from app.services.threads.message_items import check_messages, item_of
+from app.services.threads.message_items import check_messages, item_of, said
 from app.services.threads.orders import chat_of, order_of
 from app.storage.users import now_ms
 
@@ -148,6 +148,8 @@ async def _append(
         for at, each in enumerate(messages)
     ]
     await stores.items.put(owner, items)
+    if turn == 0 and messages and (title := title_of(said(messages[0]))) is not None:
+        await stores.conversations.title_if_none(owner, conversation.id, title)
     return _Added(items, turn + len(messages))
 
 

@@ -213,6 +213,16 @@ async def test_a_run_expires_while_it_is_worked_at_and_while_it_waits(new_gatewa
         assert whole("RunObject", again)["status"] == "queued"
 
 
+async def test_a_run_of_which_its_gateway_does_not_know_is_found(new_gateway: GatewayFactory):
+    async with new_gateway(ENTRIES) as gateway:
+        run = await until(gateway.client, await begun(gateway.client), "completed")
+        again: dict[str, Any] = {"status": "queued", "runner": gateway.services.liveness.id, "round_at_ms": 0}
+        again |= {"ended_at_ms": None, "tail": "1" * 32}
+        await gateway.services.database.collection("runs").update_one({"_id": run["id"]}, {"$set": again})
+        assert (await until(gateway.client, await get(gateway.client, run), "completed"))["id"] == run["id"]
+        assert len(await messages_of(gateway.client, run["thread_id"])) == 3
+
+
 async def test_a_deleted_thread_takes_its_runs_along(new_gateway: GatewayFactory):
     async with new_gateway(ENTRIES) as gateway:
         client, services = gateway.client, gateway.services
