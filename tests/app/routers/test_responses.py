@@ -494,6 +494,20 @@ async def test_what_failed_under_a_key_is_done_anew_as_the_same(gateway: Gateway
     assert await get(gateway.client, answer.json()["id"]) == answer.json()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_could_not_say_that_it_is_done_is_told_again(gateway: Gateway, stream: bool):
+    key = new_id("key")
+    first = await post(gateway.client, key=key, stream=stream)
+    answer = valid_events(first.text)[-1]["response"] if stream else first.json()
+    tried = gateway.services.database.collection("idempotency")
+    changed = await tried.update_many({"status": "done"}, {"$set": {"status": "failed"}, "$unset": {"answer": ""}})
+    assert changed.modified_count
+    count = len(gateway.backend.requests)
+    again = await post(gateway.client, key=key, stream=stream)
+    assert (valid_events(again.text)[-1]["response"] if stream else again.json()) == answer
+    assert len(gateway.backend.requests) == count
+
+
 async def test_many_at_once_are_kept_apart(gateway: Gateway):
     answers = await asyncio.gather(*(create(gateway.client, input=f"number {number}") for number in range(20)))
     for number, answer in enumerate(answers):
