@@ -15,9 +15,14 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from app.errors import DatabaseUnavailable
 from app.settings import ROOT, Settings
+from app.storage.database import Database
 
 STOP_TIMEOUT_S = 10.0
+PING_S = 10.0
+SILENT = 4
+"""So many pings in a row without an answer, and it is ended: what stands still for that long goes on no more."""
 
 
 @serve.deployment(
@@ -43,24 +48,48 @@ class EmbeddedDatabase:
         self._port = _port(folder / "port")
         self._log = (folder / "log").open("ab")
         address = ["--host", "127.0.0.1", "--port", str(self._port)]
-        storage = ["--storage-path", str(folder / "data"), "--cache-size", "256M", "--standalone"]
+        storage = ["--storage-path", str(folder / "data"), "--cache-size", "1G", "--standalone"]
         command = [sys.executable, "-m", "deployments.tether", "secantus", *address, *storage, "--log-level", "WARNING"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=self._log, stderr=self._log, cwd=ROOT)
+        self._client = Database(self._uri, "manta", timeout_s=PING_S, pool_size=1)
+        self._missed: int | None = None
 
     async def uri(self) -> str:
         """The connection string; the database behind it may still be starting."""
-        return f"mongodb://127.0.0.1:{self._port}/?directConnection=true"
+        return self._uri
 
     async def check_health(self) -> None:
-        """Return if the process lives; Serve restarts this replica, and so the database, otherwise."""
+        """Return if the process lives and has not been silent; Serve restarts this replica, and so the database, else.
+
+        Writes that fill its cache faster than it is emptied can bring it to wait for itself, for ever: whoever reads
+        holds its one lock, and waits for room that only those who wait for the lock could make.
+        """
         if self._process.poll() is not None:
             status = self._process.returncode
             raise RuntimeError(f"the embedded database ended with status {status}: see {self._log.name}")
+        try:
+            await self._client.ping()
+        except DatabaseUnavailable:
+            # It takes its time to come up, and says nothing until it has.
+            if self._missed is None:
+                return
+            self._missed += 1
+            if self._missed >= SILENT:
+                # At once, so that the next one finds its port and its files free.
+                self._process.kill()
+                raise RuntimeError("the embedded database answered nothing any more, and was ended") from None
+        else:
+            self._missed = 0
+
+    @property
+    def _uri(self) -> str:
+        return f"mongodb://127.0.0.1:{self._port}/?directConnection=true"
 
     def __del__(self) -> None:
         process = getattr(self, "_process", None)
         if process is None:
             return
+        self._client.close()
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ import pytest_asyncio
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.brief import Brief
 from tests.support.gateway import Gateway, new_user, running_gateway
 from tests.support.mongo import MongoServer
 from tests.support.people import key_of, signed_in
@@ -79,11 +80,11 @@ PARAMETERS += ["until", "code", "state", "error", "iss", "x"]
 
 
 @dataclass
-class Target:
+class Target(Brief):
     """A gateway of its own, and an admin of it."""
 
     gateway: Gateway
-    headers: dict[str, str]
+    headers: dict[str, str] = field(repr=False)
 
     async def send(self, entry: Entry, path: str | None = None, **request: Any) -> httpx.Response:
         """Fail unless it is answered in a way that was foreseen."""

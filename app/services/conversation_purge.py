@@ -16,7 +16,6 @@ from typing import Any
 from app.domain.conversation import Conversation
 from app.domain.ids import with_prefix
 from app.domain.item import text_of
-from app.domain.page import MAX_LIMIT, PageRequest
 from app.errors import DatabaseUnavailable
 from app.storage.conversations import BUCKETS
 from app.storage.stores import Stores
@@ -30,6 +29,9 @@ KEPT_MS = 3_600_000
 
 MOST_AT_ONCE = 2
 """Conversations that are worked on at the same time."""
+
+AT_ONCE = 100
+"""Items that are read at once."""
 
 MOST_TURNS = 500
 """Of a conversation whose words are gathered anew after an item was deleted: of a longer one the words stay."""
@@ -53,6 +55,7 @@ class ConversationPurge:
         self._kept_ms = kept_ms
         self._turn = asyncio.Semaphore(MOST_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._to_reword: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -74,7 +77,8 @@ class ConversationPurge:
 
     def reword(self, conversation: Conversation) -> None:
         """Let a conversation be found no more by what only a deleted item said, soon."""
-        if conversation.turns <= MOST_TURNS:
+        if conversation.turns <= MOST_TURNS and conversation.id not in self._to_reword:
+            self._to_reword.add(conversation.id)
             self._begin(self._reword(conversation))
 
     async def idle(self) -> None:
@@ -132,15 +136,14 @@ class ConversationPurge:
     async def _reword(self, conversation: Conversation) -> None:
         owner, id_ = conversation.owner, conversation.id
         async with self._turn:
+            # What is deleted from here on is for the next time.
+            self._to_reword.discard(id_)
             await self._words.delete_all(owner, id_, but_title=True)
-            page = PageRequest(MAX_LIMIT, order="asc")
-            while True:
-                # Turns that began meanwhile write their words themselves.
-                found = await self._items.list(owner, id_, page, conversation.turns)
-                await self._words.add(owner, id_, [text_of(item.body) for item in found.items])
-                if not found.has_more:
-                    return
-                page = PageRequest(MAX_LIMIT, after=found.items[-1].id, order="asc")
+            below: int | None = None
+            # Turns that began meanwhile write their words themselves.
+            while found := await self._items.newest(owner, id_, conversation.turns, below, AT_ONCE):
+                await self._words.add(owner, id_, [text_of(item.body) for item in found])
+                below = found[0].position
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(self._carefully(work))

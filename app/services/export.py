@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from app.domain.conversation import Conversation
 from app.domain.page import Page, PageRequest
+from app.errors import InvalidRequest
 from app.storage.stores import Stores
 
 T = TypeVar("T")
@@ -71,14 +73,25 @@ async def pages(
     listed: Callable[[str, PageRequest], Awaitable[Page[T]]], owner: str, at_once: int = AT_ONCE
 ) -> AsyncIterator[T]:
     """All that a list of somebody's has, the oldest first."""
-    after: str | None = None
+    anchors: list[str | None] = [None]
     while True:
-        found: Page[Any] = await listed(owner, PageRequest(at_once, after=after, order="asc"))
+        found: Page[Any] = await _behind_one(listed, owner, anchors, at_once)
         for each in found.items:
             yield each
         if not found.has_more:
             return
-        after = found.items[-1].id
+        anchors = [each.id for each in found.items[::-1]]
+
+
+async def _behind_one(
+    listed: Callable[[str, PageRequest], Awaitable[Page[T]]], owner: str, anchors: Sequence[str | None], at_once: int
+) -> Page[T]:
+    """What is behind the first of these that is still there: what was shown may be deleted meanwhile."""
+    *others, last = anchors
+    for after in others:
+        with contextlib.suppress(InvalidRequest):
+            return await listed(owner, PageRequest(at_once, after=after, order="asc"))
+    return await listed(owner, PageRequest(at_once, after=last, order="asc"))
 
 
 def paged(listed: Callable[[str, PageRequest], Awaitable[Page[T]]], show: Callable[[T], Mapping[str, Any]]) -> Section:

@@ -98,11 +98,12 @@ class ConversationWords:
         Raises:
             DatabaseUnavailable: The database did not answer; some of the words may be deleted.
         """
-        known = self._known.pop((owner, conversation), None)
-        self._kept -= len(known.words) if known else 0
+        self._forget(owner, conversation)
         for part in await self._parts(owner, conversation, but_title=but_title):
             async with self._database.operation():
                 await self._words.delete_many({"_id": {"$in": part}})
+        # Whoever asked meanwhile was told of words that are gone by now.
+        self._forget(owner, conversation)
 
     async def move_all(self, owner: str, conversation: str, to: str, number: int) -> None:
         """Make a conversation be found by somebody else, under another number.
@@ -139,6 +140,10 @@ class ConversationWords:
         self._known[key] = known
         self._kept += len(known.words)
         return known
+
+    def _forget(self, owner: str, conversation: str) -> None:
+        known = self._known.pop((owner, conversation), None)
+        self._kept -= len(known.words) if known else 0
 
     def _forget_oldest(self) -> None:
         while self._kept > KEPT and len(self._known) > 1:

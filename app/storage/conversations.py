@@ -72,10 +72,12 @@ class Conversations:
             stored = await self.get(owner, conversation.id)
             if stored is None:
                 raise Conflict("The conversation that this made was deleted since.") from None
-            return stored
-        if conversation.title is not None:
-            await self._words.set_title(owner, conversation.id, number, conversation.title)
-        return conversation_of(document)
+        else:
+            stored = conversation_of(document)
+        # Again too: whoever stored it may not have come this far.
+        if stored.title is not None:
+            await self._words.set_title(owner, stored.id, stored.number, stored.title)
+        return stored
 
     async def get(self, owner: str, id_: str) -> Conversation | None:
         """One that is theirs.

@@ -2,7 +2,8 @@
 short: each query matches few documents by itself, however long the list is.
 
 For the embedded database a query does so only if it has nothing but an index's fields, and equalities written plainly:
-beside a ``{"$eq": ...}`` or another condition it reads every document that the equalities match.
+beside a ``{"$eq": ...}`` or another condition it reads every document that the equalities match. Of several indexes it
+takes one for the field that a query names first.
 """
 
 from __future__ import annotations

@@ -46,7 +46,6 @@ from scripts.bench.session import interruptible
 from scripts.bench.stats import Spread, ratio
 
 TARGET = 3.0
-FEW = 1_000
 DATABASE = "conversations_bench"
 SECRET = "a secret for the time of a benchmark"
 MS = 1000.0
@@ -87,7 +86,7 @@ async def measure(uri: str, folder: Path, chosen: argparse.Namespace) -> dict[st
     services = build_services(with_secrets(settings), uri, StaticCatalog(Catalog.of([])), InProcessBackend({}))
     await services.stores.prepare()
     sides: list[Side] = []
-    for size in (FEW, chosen.many):
+    for size in (chosen.few, chosen.many):
         began = time.monotonic()
         sides.append(await _side(services, f"user_{size}", size))
         print(f"{size} conversations and {size} items stored in {time.monotonic() - began:.0f} s", flush=True)
@@ -96,7 +95,7 @@ async def measure(uri: str, folder: Path, chosen: argparse.Namespace) -> dict[st
         pages = [asked(side) for side in sides]
         for number in range(chosen.rounds + 1):
             for name in pages[0]:
-                took = [await _timed(client, *each[name]) for each in (pages if number % 2 else pages[::-1])]
+                took = [await _timed(client, each[name]) for each in (pages if number % 2 else pages[::-1])]
                 few, many = took if number % 2 else took[::-1]
                 # The first round warms up: callers are looked up, and indexes read.
                 if number:
@@ -106,8 +105,18 @@ async def measure(uri: str, folder: Path, chosen: argparse.Namespace) -> dict[st
     return found
 
 
-def asked(side: Side) -> dict[str, tuple[str, Mapping[str, Any], Mapping[str, str]]]:
-    """What is asked for, by name: path, query and headers."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request. With a body it adds something."""
+
+    path: str
+    query: Mapping[str, Any]
+    headers: Mapping[str, str]
+    body: Mapping[str, Any] | None = None
+
+
+def asked(side: Side) -> dict[str, Asked]:
+    """What is asked for, by name."""
     ids, items = side.filled.ids, side.filled.items
     middle_s = (BEGAN_MS + len(ids) // 2 * EVERY_MS) // 1000
     path = f"{LISTS}/{side.filled.long}"
@@ -133,14 +142,20 @@ def asked(side: Side) -> dict[str, tuple[str, Mapping[str, Any], Mapping[str, st
         "items: before the middle": (f"{path}/items", {"before": items[len(items) // 2], "limit": 100}),
         "the conversation with its newest items": (path, {}),
     }
-    return {name: (LISTS, query, side.lists) for name, query in lists.items()} | {
-        name: (where, query, side.items) for name, (where, query) in within.items()
+    said = {"items": [{"role": "user", "content": f"{COMMON} word1 word2"}]}
+    return {
+        **{name: Asked(LISTS, query, side.lists) for name, query in lists.items()},
+        **{name: Asked(where, query, side.items) for name, (where, query) in within.items()},
+        "a new conversation": Asked(LISTS, {}, side.lists, said),
+        "a new item": Asked(f"{path}/items", {}, side.items, said),
+        "a new title": Asked(f"{LISTS}/{ids[0]}", {}, side.lists, {"title": "Talk of the oldest"}),
     }
 
 
-async def _timed(client: httpx.AsyncClient, path: str, query: Mapping[str, Any], headers: Mapping[str, str]) -> float:
+async def _timed(client: httpx.AsyncClient, it: Asked) -> float:
+    method = "GET" if it.body is None else "POST"
     began = time.perf_counter()
-    answer = await client.get(path, params=query, headers=headers)
+    answer = await client.request(method, it.path, params=it.query, headers=it.headers, json=it.body)
     took = time.perf_counter() - began
     assert answer.status_code == 200, answer.text
     return took
@@ -192,7 +207,7 @@ def markdown(
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["scripts/bench/conversations", *sys.argv[1:]]),
         "rounds": str(chosen.rounds),
-        "target": f"{chosen.target:g} times the time among {FEW}",
+        "target": f"{chosen.target:g} times the time among {chosen.few}",
     }
     rows = [
         [name, *(tables.spread_cell(Spread.of(each), 1, MS) for each in (few, many)), f"{ratio(many, few).median:.2f}"]
@@ -203,7 +218,7 @@ def markdown(
         tables.pairs({**setting, **about, **versions()}),
         "Milliseconds of a request over HTTP, client and gateway in one process: medians of rounds (in brackets, the "
         "lowest and the highest), and the ratio of the medians.",
-        tables.table(["page", f"of {FEW}", f"of {chosen.many}", "ratio"], rows),
+        tables.table(["page", f"of {chosen.few}", f"of {chosen.many}", "ratio"], rows),
     ]
     return "\n\n".join(parts)
 
@@ -212,6 +227,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/bench/conversations", description=__doc__)
     add = parser.add_argument
+    add("--few", type=count, default=1_000, help="what they are compared with")
     add("--many", type=count, default=100_000, help="conversations of one owner, and items of one conversation")
     add("--rounds", type=count, default=15)
     add("--target", type=float, default=TARGET, help="how many times as long the many may take; default: 3")

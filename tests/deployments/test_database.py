@@ -17,7 +17,7 @@ import pytest
 from app.errors import DatabaseUnavailable
 from app.settings import ROOT
 from app.storage.database import Database
-from deployments.database import EmbeddedDatabase, _port  # pyright: ignore[reportPrivateUsage]
+from deployments.database import SILENT, EmbeddedDatabase, _port  # pyright: ignore[reportPrivateUsage]
 from tests.support.ports import bound_socket, free_port
 
 Embedded: Any = EmbeddedDatabase.func_or_class
@@ -68,6 +68,39 @@ async def test_it_is_not_healthy_without_its_process(tmp_path: Path):
         await asyncio.to_thread(database._process.wait)
         with pytest.raises(RuntimeError, match="ended with status -9"):
             await database.check_health()
+
+
+async def test_one_that_stands_still_is_ended_so_that_another_can_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("deployments.database.PING_S", 0.5)
+    with embedded(tmp_path) as database:
+        # Whoever has never answered is still about to begin.
+        for _ in range(SILENT):
+            database._process.send_signal(signal.SIGSTOP)
+            await database.check_health()
+        database._process.send_signal(signal.SIGCONT)
+        client = await opened(database)
+        await database.check_health()
+        database._process.send_signal(signal.SIGSTOP)
+        for _ in range(SILENT - 1):
+            await database.check_health()
+        database._process.send_signal(signal.SIGCONT)
+        # A pause is none, however often.
+        async with asyncio.timeout(PATIENCE_S):
+            while database._missed:
+                await database.check_health()
+        database._process.send_signal(signal.SIGSTOP)
+        for _ in range(SILENT - 1):
+            await database.check_health()
+        with pytest.raises(RuntimeError, match="answered nothing"):
+            await database.check_health()
+        await asyncio.to_thread(database._process.wait, PATIENCE_S)
+        with pytest.raises(RuntimeError, match="ended with status -9"):
+            await database.check_health()
+        client.close()
+    with embedded(tmp_path) as database:
+        (await opened(database)).close()
 
 
 def test_it_ends_when_the_process_that_owns_it_is_killed(tmp_path: Path):

@@ -314,6 +314,12 @@ def test_the_database_killed_comes_back_and_warm_keys_never_notice(service: Live
         assert time.monotonic() < deadline, "the database did not come back"
         time.sleep(0.5)
     assert httpx.get(f"{service.openai_url}/status").json()["database"] == "healthy"
+    with Inside(service.ray_address) as inside:
+        # Limits were counted without it meanwhile, and operators can see that they were, and are no more.
+        deadline = time.monotonic() + RESTART_S
+        while not (inside.mode_changes("degraded") and inside.mode_changes("exact")):
+            assert time.monotonic() < deadline, "no change of mode was counted"
+            time.sleep(0.5)
 
 
 def test_serve_cannot_be_steered_by_a_clients_headers(service: Live) -> None:

@@ -32,6 +32,7 @@ from app.services.inprocess import InProcessBackend
 from app.settings import Settings
 from app.storage.users import now_ms
 from deployments.engines.scripted import ScriptedEngine
+from tests.support.brief import Brief
 from tests.support.model_admin import ChangingModels
 from tests.support.mongo import MongoServer
 from tests.support.ports import bound_socket
@@ -94,8 +95,8 @@ class WatchedBackend:
             self.sender = None
 
 
-@dataclass
-class Gateway:
+@dataclass(repr=False)
+class Gateway(Brief):
     """A gateway under test.
 
     Attributes:
@@ -111,6 +112,9 @@ class Gateway:
     url: str
     client: httpx.AsyncClient
     anonymous: httpx.AsyncClient
+
+    def __repr__(self) -> str:
+        return f"<gateway at {self.url}>"
 
     async def new_key(self, *scopes: Scope, **changes: Any) -> str:
         """The value of another key of the admin's."""
@@ -150,9 +154,14 @@ class _Server(uvicorn.Server):
 async def serving(app: Any, **options: Any) -> AsyncIterator[str]:
     """Run an ASGI application under uvicorn in this loop; its URL."""
     listener = bound_socket()
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=5, **options
-    )
+    options = {
+        "timeout_graceful_shutdown": 5,
+        # Longer than any client keeps a connection, and than a machine stands still: after a pause, one that the server
+        # is about to close must not be given a request.
+        "timeout_keep_alive": 3600,
+        **options,
+    }
+    config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, **options)
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -187,8 +196,8 @@ async def running_gateway(
         "profile": "development",
         "mongodb_database": database_name,
         # Far above what anything takes: a busy machine is no outage.
-        "mongodb_timeout_s": 10,
-        "limits_timeout_s": 10,
+        "mongodb_timeout_s": 30,
+        "limits_timeout_s": 30,
         **settings,
     }
     services = build_services(

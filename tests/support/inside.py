@@ -80,12 +80,21 @@ class Inside:
 
     def detours(self, spec: ModelSpec) -> int:
         """What the cluster's metrics say of answers that went through Serve's handle."""
-        return self._ask("detours", spec)
+        return self._count("manta_handle_detours", model=spec.id)
+
+    def mode_changes(self, mode: str) -> int:
+        """What the cluster's metrics say of how often limits came to be counted in this way."""
+        return self._count("manta_limits_mode_changes", mode=mode)
+
+    def _count(self, metric: str, **tags: str) -> int:
+        return self._put({"question": "count", "metric": metric, "tags": tags})
 
     def _ask(self, question: str, spec: ModelSpec) -> Any:
+        return self._put({"question": question, "model": spec.id, "app": spec.app_name, "deployment": DEPLOYMENT})
+
+    def _put(self, asked: dict[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"question": question, "model": spec.id, "app": spec.app_name, "deployment": DEPLOYMENT}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         for line in self._process.stdout:
@@ -119,14 +128,15 @@ def _misplace(asked: dict[str, str]) -> None:
     ray.get(ray.get_actor(name, namespace="serve").__ray_call__.remote(move))
 
 
-def _detours(asked: dict[str, str]) -> int:
+def _count(asked: dict[str, Any]) -> int:
     import ray
 
     total = 0.0
     for node in ray.nodes():
         with urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as answer:
             lines = answer.read().decode().splitlines()
-        mine = [line for line in lines if "manta_handle_detours" in line and f'model="{asked["model"]}"' in line]
+        tags = [f'{name}="{value}"' for name, value in asked["tags"].items()]
+        mine = [line for line in lines if asked["metric"] in line and all(tag in line for tag in tags)]
         total += sum(float(line.rpartition(" ")[2]) for line in mine)
     return int(total)
 
@@ -135,7 +145,7 @@ QUESTIONS: dict[str, Callable[[dict[str, str]], Any]] = {
     "load": _load,
     "ticket": _ticket,
     "misplace": _misplace,
-    "detours": _detours,
+    "count": _count,
 }
 
 _handles: dict[str, Any] = {}

@@ -20,12 +20,13 @@ from app.services import build_services
 from app.services.catalog import Catalog, StaticCatalog
 from app.services.inprocess import InProcessBackend
 from app.settings import Settings
+from tests.support.brief import Brief
 
 PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Brief):
     """One method of one route.
 
     Attributes:

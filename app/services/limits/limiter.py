@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from app.domain.limits import Amounts, Bound, Standing
 from app.errors import DatabaseUnavailable
@@ -68,7 +69,7 @@ class Limiter:
         self._outage = Outage(self._probe, grace_s=grace_s, on_mode=on_mode, clock=clock, probe_s=probe_s)
         self._keeper = Keeper(self._tell, self._outage, slot_life_s=store.slot_life_s, clock=clock)
         self._plans = Plans(subjects, self._keeper.keep)
-        self._asking: set[asyncio.Task[Taken]] = set()
+        self._asking: set[asyncio.Task[Any]] = set()
 
     @property
     def mode(self) -> Mode:
@@ -121,8 +122,11 @@ class Limiter:
         for part in plan:
             if self._outage.lasts:
                 raise _away()
-            async with part.subject.turn:
-                await self._operate(part.subject, part.reading(self._clock()))
+            reading = asyncio.create_task(self._read(part))
+            self._asking.add(reading)
+            reading.add_done_callback(self._asking.discard)
+            # It tells the database what there is to tell, too: whoever leaves must not take that along.
+            await asyncio.shield(reading)
         return self._standings(plan) + tuple(place for part in plan for place in part.places())
 
     async def close(self) -> None:
@@ -195,6 +199,13 @@ class Limiter:
                     slots.release(self._clock())
             subject.turn.release()
 
+    async def _read(self, part: Part) -> None:
+        """Ask the database how a subject stands."""
+        async with part.subject.turn:
+            if self._outage.lasts:
+                raise _away()
+            await self._operate(part.subject, part.reading(self._clock()))
+
     async def _operate(self, subject: Subject, change: Change, *, again: bool = False) -> Found:
         """Change a subject's document; in one's turn."""
         sent = self._clock()
@@ -216,8 +227,11 @@ class Limiter:
     async def _tell(self, subject: Subject) -> None:
         """Tell the database what a subject has for it."""
         async with subject.turn:
+            if self._outage.lasts:
+                # Since it has waited for its turn: what is put into a change that nobody sends would be told to nobody.
+                return
             change = subject.change({}, {}, self._clock())
-            if not self._outage.lasts and (change.windows or change.slots):
+            if change.windows or change.slots:
                 try:
                     await self._operate(subject, change)
                 except DatabaseUnavailable:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.domain.conversation import Conversation
-from app.domain.ids import new_tail, with_prefix
+from app.domain.conversation import Conversation, title_of
+from app.domain.ids import is_id, new_tail, with_prefix
 from app.domain.item import ANSWER, Item, position
 from app.domain.principal import Principal
 from app.domain.run import Run, RunOrder
@@ -20,7 +20,7 @@ from app.services import Services
 from app.services.inference import Route, able, check_output_cap
 from app.services.threads.channel import Channel
 from app.services.threads.events import DONE, run_event, step_event
-from app.services.threads.message_items import check_messages, item_of
+from app.services.threads.message_items import check_messages, item_of, said
 from app.services.threads.orders import chat_of, order_of
 from app.storage.users import now_ms
 
@@ -64,6 +64,8 @@ async def plan(services: Services, caller: Principal, wanted: RunFields, state: 
         NotFound: The caller has no such assistant.
         PermissionDenied: The caller's key is for other models.
     """
+    if not is_id(wanted.assistant_id, "asst"):
+        raise InvalidRequest("`assistant_id` must be the id of an assistant: `asst_...`.", param="assistant_id")
     assistant = await services.threads.assistants.get(caller.subject, wanted.assistant_id)
     order = order_of(assistant, wanted)
     entry = able(services, caller, CHAT, order.model, state)
@@ -146,6 +148,8 @@ async def _append(
         for at, each in enumerate(messages)
     ]
     await stores.items.put(owner, items)
+    if turn == 0 and messages and (title := title_of(said(messages[0]))) is not None:
+        await stores.conversations.title_if_none(owner, conversation.id, title)
     return _Added(items, turn + len(messages))
 
 

@@ -69,6 +69,16 @@ class RunJobs:
             self._channels[id_] = channel
         self._jobs.begin(self, id_)
 
+    async def resume(self, id_: str) -> None:
+        """Work at a run that is this process's and that it does not work at: it could not know that it was stored.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        me = self._liveness.id
+        if self._jobs.get(id_) is None and await self._runs.claim(id_, me, me) and self._jobs.get(id_) is None:
+            self._jobs.begin(self, id_, taken_over=True)
+
     async def stop(self, id_: str) -> None:
         """End a run at once that was asked to be cancelled, if it is worked at here."""
         await self._jobs.cancel(id_)

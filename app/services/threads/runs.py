@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 from app.domain.conversation import Conversation
 from app.domain.ids import is_id, with_prefix
@@ -18,6 +18,9 @@ from app.services.threads.run_jobs import RunJobs
 from app.storage.runs import WORKED_ON
 from app.storage.stores import Stores
 from app.storage.users import now_ms
+
+LONG_MS: Final = 5_000
+"""How old a round is of which it is made sure that somebody works at it."""
 
 
 class RunService:
@@ -127,8 +130,11 @@ class RunService:
         return done
 
     async def _up_to_date(self, run: Run) -> Run:
-        if run.status == "requires_action" and run.expires_at_ms <= now_ms():
+        now = now_ms()
+        if run.status == "requires_action" and run.expires_at_ms <= now:
             return await self._stop_waiting(run, "expired")
+        if run.status in WORKED_ON and run.round_at_ms + LONG_MS <= now:
+            await self._jobs.resume(run.id)
         return run
 
     async def _stop_waiting(self, run: Run, status: Literal["expired", "cancelled"]) -> Run:

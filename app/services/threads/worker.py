@@ -19,7 +19,7 @@ from app.services.answers.keeping import Keeping
 from app.services.answers.record import Record
 from app.services.backend import EngineResponse
 from app.services.generation import generate
-from app.services.inference import Prepared, able, prepare
+from app.services.inference import able, prepare
 from app.services.jobs import Job, Why
 from app.services.relay import SSE
 from app.services.threads.channel import Channel
@@ -154,9 +154,10 @@ class RunWorker:
         except PromptTooLong:
             return "too_long"
         wanted = chat_of(run.order, messages, spent=run.tokens.completion, is_first=not run.told)
-        prepared = await prepare(services, caller, CHAT, chat.parse(wanted), state)
+        parsed = chat.parse(wanted)
         if attempt.channel.is_read:
-            self._open_record(run, attempt, prepared)
+            self._open_record(run, attempt)
+        prepared = await prepare(services, caller, CHAT, parsed, state)
         async with generate(prepared) as answer:
             if answer.status >= 400 or not answer.content_type.startswith(SSE):
                 raise _Failed(await _refused(answer))
@@ -164,17 +165,11 @@ class RunWorker:
                 attempt.take(chunk)
         return "answered"
 
-    def _open_record(self, run: Run, attempt: _Attempt, prepared: Prepared) -> None:
+    def _open_record(self, run: Run, attempt: _Attempt) -> None:
         journal = self._services.answers.journal
-        try:
-            journal.check_room()
-        except ApiError as error:
-            prepared.abandon(error)
-            raise
-        keeping = Keeping(
-            owner=run.owner, created_at_ms=run.round_at_ms, model=run.order.model, tail=run.tail, run=run.id
-        )
-        attempt.record = journal.open(keeping)
+        journal.check_room()
+        told = Keeping(owner=run.owner, created_at_ms=run.round_at_ms, model=run.order.model, tail=run.tail, run=run.id)
+        attempt.record = journal.open(told)
 
     async def _finish(self, job: Job, attempt: _Attempt, ending: Ending, error: LastError | None) -> None:
         """Store the end, as soon as the database is there, and tell of it."""

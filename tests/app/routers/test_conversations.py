@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +13,8 @@ import pytest_asyncio
 
 from app.domain.ids import new_id, new_tail
 from app.schemas.items import parse_items
-from tests.support.gateway import Gateway, new_user
+from tests.support.gateway import Gateway, new_user, running_gateway
+from tests.support.mongo import MongoServer
 from tests.support.openai_schema import needs_openai_schema, validate
 from tests.support.people import client_of, key_of
 from tests.test_error_shape import assert_error
@@ -53,8 +55,8 @@ async def sdk(gateway: Gateway, client: httpx.AsyncClient) -> AsyncIterator[open
         yield made
 
 
-async def created(client: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
-    answer = await client.post("/conversations", json=body)
+async def created(client: httpx.AsyncClient, prefix: str = "", **body: Any) -> dict[str, Any]:
+    answer = await client.post(f"{prefix}/conversations", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -400,3 +402,21 @@ async def test_guests_have_conversations(gateway: Gateway):
     async with guest:
         made = (await guest.post("/v1/conversations", json={"title": "Mine"})).json()
         assert [each["id"] for each in (await guest.get("/v1/conversations")).json()["data"]] == [made["id"]]
+
+
+async def test_a_database_that_is_away_is_told_and_nothing_hangs(own_mongodb: MongoServer, tmp_path: Path):
+    async with running_gateway(tmp_path, own_mongodb.uri, "away", mongodb_timeout_s=1, limits_timeout_s=1) as gateway:
+        made = await created(gateway.client, "/v1", items=[HELLO])
+        own_mongodb.stop()
+        asked = [
+            ("GET", "/conversations", None),
+            ("POST", "/conversations", {}),
+            ("DELETE", "/conversations?all=true", None),
+            ("GET", "/export", None),
+            *routes(made["id"], "msg_1"),
+        ]
+        # At once: each takes as long as the database is waited for.
+        requests = (gateway.client.request(method, f"/v1{path}", json=body) for method, path, body in asked)
+        for answer in await asyncio.gather(*requests):
+            assert_error(answer, 503, code="database_unavailable")
+        own_mongodb.start()

@@ -318,15 +318,24 @@ async def test_people_cannot_widen_their_own_keys(shipped: Gateway) -> None:
 async def test_the_sdk_waits_as_long_as_it_is_told_and_then_gets_its_answer(new_gateway: GatewayFactory) -> None:
     async with new_gateway(ENTRIES, limits=table(user=[{"inference_requests": 2, "per": "second"}])) as gateway:
         token = (await person(gateway))["authorization"].removeprefix("Bearer ")
-        client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=token, max_retries=3)
+        told: list[tuple[int, str | None]] = []
+
+        async def note(response: httpx.Response) -> None:
+            told.append((response.status_code, response.headers.get("retry-after")))
+
+        # One more try: by itself it would come back after half a second, and that is too soon.
+        watched = openai.DefaultAsyncHttpxClient(event_hooks={"response": [note]})
+        client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=token, max_retries=1, http_client=watched)
         async with client:
             answers = [
                 await client.chat.completions.create(
                     model=CHAT, messages=[{"role": "user", "content": "Hello"}], max_tokens=2
                 )
-                for _ in range(5)
+                for _ in range(3)
             ]
-    assert len({answer.id for answer in answers}) == 5
+    assert len({answer.id for answer in answers}) == 3
+    assert [status for status, _ in told] == [200, 200, 429, 200]
+    assert int(told[2][1] or 0) >= 1
 
 
 async def test_the_sdk_says_what_the_limit_was_where_it_may_not_wait(shipped: Gateway) -> None:

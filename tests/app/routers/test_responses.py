@@ -231,6 +231,17 @@ async def test_in_a_conversation_it_is_a_turn(gateway: Gateway, stream: bool, st
     assert title == "one"
 
 
+async def test_those_who_write_to_one_conversation_at_once_keep_question_and_answer_together(gateway: Gateway):
+    conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
+    asked = (create(gateway.client, input=f"number {number}", conversation=conversation) for number in range(8))
+    answers = {answer["output"][0]["id"]: number for number, answer in enumerate(await asyncio.gather(*asked))}
+    items = (await gateway.client.get(f"/v1/conversations/{conversation}/items?order=asc")).json()["data"]
+    assert [item["role"] for item in items] == ["user", "assistant"] * 8
+    for question, answer in zip(items[::2], items[1::2], strict=True):
+        assert question["content"][0]["text"] == f"number {answers.pop(answer['id'])}"
+    assert not answers
+
+
 async def test_its_items_stay_in_the_conversation_when_it_is_deleted(gateway: Gateway):
     conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
     answer = await create(gateway.client, conversation=conversation)

@@ -461,7 +461,8 @@ async def test_anothers_assistant_and_thread_are_not_there(stage: Gateway, clien
     ("fields", "status", "param"),
     [
         ({"assistant_id": None}, 400, "assistant_id"),
-        ({"assistant_id": "asst_none"}, 404, None),
+        ({"assistant_id": "conv_" + "0" * 32}, 400, "assistant_id"),
+        ({"assistant_id": "asst_" + "0" * 32}, 404, None),
         ({"model": "no-such-model"}, 404, "model"),
         ({"tools": [{"type": "file_search"}]}, 400, "tools[0].type"),
         ({"tools": [WEATHER] * 21}, 400, "tools"),

@@ -53,6 +53,33 @@ async def test_many_operations_on_a_database_that_never_answers_do_not_wait_for_
         database.close()
 
 
+async def test_a_process_that_slept_takes_the_answer_that_came_meanwhile(mongodb: MongoServer):
+    database = open_database(mongodb.port)
+    async with asyncio.timeout(PATIENCE_S):
+        await database.ping()
+        asking = asyncio.create_task(database.ping())
+        await asyncio.sleep(0)
+        # As one does that is stopped, or that gets no processor for a while.
+        time.sleep(1)  # noqa: ASYNC251
+        await asking
+    database.close()
+
+
+async def test_whoever_slept_does_not_wait_for_ever(mongodb: MongoServer):
+    database = open_database(mongodb.port)
+
+    async def sleep() -> None:
+        async with database.operation():
+            time.sleep(1)  # noqa: ASYNC251
+            await asyncio.sleep(PATIENCE_S)
+
+    started = time.monotonic()
+    with pytest.raises(DatabaseUnavailable):
+        await sleep()
+    assert time.monotonic() - started < PATIENCE_S / 2
+    database.close()
+
+
 async def test_a_database_that_comes_back_is_used_again(own_mongodb: MongoServer):
     database = Database(own_mongodb.uri, "test", timeout_s=2, pool_size=4)
     await database.ping()

@@ -279,6 +279,28 @@ async def test_who_leaves_while_the_database_is_asked_leaves_nothing_taken(make:
     assert document["slots"] == []
 
 
+async def test_who_leaves_while_they_look_how_it_stands_takes_nothing_along(
+    make: Make, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    # Of a burst there is no lease that would keep what comes back.
+    limiter, tokens = make(), bound(1000, "tokens", burst=1000)
+    apply, gate = limiter._store.apply, asyncio.Event()
+
+    async def slow(*args: Any, **more: Any) -> Any:
+        await gate.wait()
+        return await apply(*args, **more)
+
+    reservation = await limiter.reserve((tokens,), {"tokens": 100})
+    monkeypatch.setattr(limiter._store, "apply", slow)
+    reservation.settle({"tokens": 10})
+    looking = asyncio.create_task(limiter.standings((tokens,)))
+    await asyncio.sleep(0.01)
+    looking.cancel()
+    await asyncio.gather(looking, return_exceptions=True)
+    gate.set()
+    await settled(database, tokens, 10)
+
+
 async def test_slots_are_never_more_than_the_limit(make: Make):
     slots = (bound(4, "concurrent_requests", None),)
     limiters, under_way, most = [make() for _ in range(3)], 0, 0

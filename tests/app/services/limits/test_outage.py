@@ -121,6 +121,31 @@ async def test_what_is_given_back_meanwhile_makes_room_and_is_not_charged(own_mo
         await left(limiter, TOKENS, 4000 - 30 * 10 - 100, 4000 - 30 * 10 - 100 - 500)
 
 
+async def test_what_was_about_to_be_told_when_the_database_went_away_again_is_told_when_it_is_back(
+    own_mongodb: MongoServer, monkeypatch: pytest.MonkeyPatch
+):
+    async def away(*args: Any, **more: Any) -> Any:
+        raise DatabaseUnavailable("away")
+
+    async with limiter_on(own_mongodb, []) as limiter:
+        (part,) = limiter._plans.of((REQUESTS,))
+        with monkeypatch.context() as patched:
+            patched.setattr(limiter._store, "apply", away)
+            for _ in range(3):
+                await limiter.reserve((REQUESTS,), {"requests": 1})
+            # Somebody else's turn, until it is away once more.
+            await part.subject.turn.acquire()
+        await until(limiter, "exact")
+        async with asyncio.timeout(PATIENCE_S):
+            while part.subject not in limiter._keeper._telling:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        limiter._outage.begin()
+        part.subject.turn.release()
+        await until(limiter, "exact")
+        await left(limiter, REQUESTS, 37)
+
+
 async def test_slots_are_shared_too_and_held_again_afterwards(own_mongodb: MongoServer):
     async with limiter_on(own_mongodb, []) as limiter:
         with stopped(own_mongodb):
