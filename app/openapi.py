@@ -31,6 +31,7 @@ ERROR_SCHEMA = {
 }
 TAGS = (
     "Chat",
+    "Stored chats",
     "Responses",
     "Conversations",
     "Assistants",

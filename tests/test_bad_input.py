@@ -16,6 +16,7 @@ from tests.test_error_shape import TYPES, assert_error, assert_error_object
 MESSAGES = [{"role": "user", "content": "Hello"}]
 REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": CHAT, "messages": MESSAGES},
+    "/v1/conv/chat/completions": {"model": CHAT, "messages": MESSAGES},
     "/v1/completions": {"model": CHAT, "prompt": "Hello"},
     "/v1/messages": {"model": CHAT, "messages": MESSAGES, "max_tokens": 8},
     "/v1/messages/count_tokens": {"model": CHAT, "messages": MESSAGES},

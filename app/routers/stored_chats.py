@@ -24,7 +24,7 @@ from app.schemas.stored_chats import ChangeStoredChatRequest, parse_change
 BODIES = (ChangeStoredChatRequest,)
 """What the endpoints below take, for the API's description."""
 
-router = APIRouter(tags=["Chat"])
+router = APIRouter(tags=["Stored chats"])
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 

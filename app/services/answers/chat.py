@@ -51,7 +51,7 @@ async def answer_kept(services: Services, asked: Asked) -> Relay:
     if keep.converses:
         entry = able(services, caller, CHAT, parsed.model, asked.state)
         check_output_cap(entry, parsed.payload)
-        turn = await opened(services, caller.subject, keep, parsed.payload["messages"], asked.attempt)
+        turn = await opened(services, caller.subject, keep, parsed, asked.attempt)
         messages = await messages_for(services, turn, keep, entry, parsed.payload)
         parsed = replace(parsed, payload={**parsed.payload, "messages": messages})
     prepared = await prepare(services, caller, CHAT, parsed, asked.state, answer_id=asked.attempt.tail)

@@ -13,6 +13,7 @@ from app.domain.item import Item, position, text_of, turn_of
 from app.domain.page import PageRequest
 from app.errors import InvalidRequest, NotFound
 from app.schemas.keep import ToKeep
+from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.answers.questions import question_items
 from app.services.catalog import CatalogEntry
@@ -70,7 +71,7 @@ class Turn:
         return told | {"dropped_items": str(self.dropped)} if self.dropped else told
 
 
-async def opened(services: Services, owner: str, keep: ToKeep, messages: Sequence[Message], attempt: Attempt) -> Turn:
+async def opened(services: Services, owner: str, keep: ToKeep, parsed: ParsedRequest, attempt: Attempt) -> Turn:
     """The turn that a request wants to take; nothing of it is stored yet.
 
     Raises:
@@ -78,6 +79,7 @@ async def opened(services: Services, owner: str, keep: ToKeep, messages: Sequenc
         InvalidRequest: It asks nothing.
         NotFound: They have no such conversation.
     """
+    messages: list[Message] = parsed.payload["messages"]
     heads = next((at for at, message in enumerate(messages) if message["role"] not in INSTRUCTS), len(messages))
     if heads == len(messages):
         raise InvalidRequest("A conversation goes on with a message that is not the system's.", param="messages")
@@ -88,7 +90,7 @@ async def opened(services: Services, owner: str, keep: ToKeep, messages: Sequenc
         found = await stores.conversations.get(owner, id_)
     if found is None and keep.conversation is not None:
         raise NotFound("You have no such conversation.", param="conversation", code="conversation_not_found")
-    conversation = found or new_conversation(owner, now_ms(), id_)
+    conversation = found or new_conversation(owner, now_ms(), id_, model=parsed.model)
     turn = Turn(conversation, found is None, messages[:heads], messages[heads:], attempt.tail)
     if attempt.again and found is not None:
         await _find_earlier_try(services, turn)

@@ -76,17 +76,25 @@ class Kept:
         await record.end()
 
     async def _whole(self) -> AsyncGenerator[bytes]:
-        body = b"".join([chunk async for chunk in self._inner])
+        try:
+            body = b"".join([chunk async for chunk in self._inner])
+        except Exception:
+            # Nobody saw anything of it.
+            await self._take_back()
+            raise
         self._record.write(body)
         await self._record.end()
         yield spliced(body, self._metadata, OBJECT)
 
     async def _refused(self) -> AsyncGenerator[bytes]:
-        self._record.forget()
         body = b"".join([chunk async for chunk in self._inner])
+        await self._take_back()
+        yield body
+
+    async def _take_back(self) -> None:
+        self._record.forget()
         if self._undo is not None:
             await self._undo()
-        yield body
 
 
 def keeping_fetch(fetch: Fetch, open_record: Callable[[], Record], metadata: Mapping[str, str], undo: Undo) -> Fetch:

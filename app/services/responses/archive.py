@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 GONE = "The gateway that worked on this response is gone. Try again."
 GIVE_UP_AT_ONCE = 100
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
 CANCEL_POLL_S = 0.25
 
 

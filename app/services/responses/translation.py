@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -10,9 +11,10 @@ import msgspec
 
 from app.domain.completion import Completion
 from app.errors import ApiError, ServerError
+from app.services.answers.kept import DONE
 from app.services.backend import EngineResponse
 from app.services.relay import SSE
-from app.services.responses.translator import Translator
+from app.services.responses.translator import ENDED, Translator
 
 logger = logging.getLogger("manta")
 
@@ -79,7 +81,8 @@ class Translation:
 class Told:
     """An engine's stream that never fails: where it breaks off, it says what went wrong, as engines do.
 
-    So whatever is made of the stream later on, of what was written down, says it too.
+    Where it does not, it says when it ended. So whatever is made of the stream later on, of what was written down, says
+    the same.
 
     Attributes:
         error: What it was.
@@ -95,7 +98,10 @@ class Told:
         chunk = BLANK
         try:
             async for chunk in self._inner:
-                yield chunk
+                if chunk.endswith(DONE):
+                    yield chunk[: -len(DONE)] + ENDED + str(int(time.time())).encode() + BLANK + DONE
+                else:
+                    yield chunk
             return
         except ApiError as error:
             self.error = error

@@ -1,7 +1,7 @@
 """From an engine's chat to a response: its stream's events become the Responses API's as they come.
 
-Nothing here waits or reads a clock but the end, so that the same bytes give the same response wherever they are
-translated: for the caller as they come, and once more from a journal of what had come.
+Nothing here waits, or reads a clock where the stream says when it ended (``ENDED``), so that the same bytes give the
+same response wherever they are translated: for the caller as they come, and once more from a journal of what had come.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ Json = dict[str, Any]
 WELL_ENDED: Final = frozenset(("stop", "tool_calls", "function_call"))
 CUT_OFF: Final[Mapping[str, IncompleteReason]] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Why an answer ends before the model has said all: the engine's word, and OpenAI's."""
+
+ENDED: Final = b": ended "
+"""A comment in the stream, ahead of its end: when that was, in Unix seconds."""
 
 _NO_HOLE: Final = Hole()
 _BROKEN: Final = "The answer broke off. What came before is all there is; try again."
@@ -49,6 +52,7 @@ class Translator:
         self._rest = b""
         self._finish_reason: str | None = None
         self._error: ApiError | None = None
+        self._ended_at: int | None = None
 
     @property
     def response(self) -> Json:
@@ -122,6 +126,8 @@ class Translator:
         self._hole = _NO_HOLE
         if self._error is not None:
             return b""
+        if frame.startswith(ENDED):
+            self._ended_at = int(frame[len(ENDED) :])
         return b"".join([self._understand(frame, line[5:]) for line in frame.split(b"\n") if line[:5] == b"data:"])
 
     def _understand(self, frame: bytes, data: bytes) -> bytes:
@@ -154,7 +160,8 @@ class Translator:
         return events
 
     def _end(self, status: Status) -> bytes:
-        self._response = ended(self._response, status, self.items, int(time.time()))
+        at = int(time.time()) if self._ended_at is None else self._ended_at
+        self._response = ended(self._response, status, self.items, at)
         return self._events.event(TERMINAL[status], response=self._response)
 
     def _lifecycle(self, kind: str) -> bytes:

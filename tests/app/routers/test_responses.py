@@ -231,6 +231,17 @@ async def test_in_a_conversation_it_is_a_turn(gateway: Gateway, stream: bool, st
     assert title == "one"
 
 
+async def test_those_who_write_to_one_conversation_at_once_keep_question_and_answer_together(gateway: Gateway):
+    conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
+    asked = (create(gateway.client, input=f"number {number}", conversation=conversation) for number in range(8))
+    answers = {answer["output"][0]["id"]: number for number, answer in enumerate(await asyncio.gather(*asked))}
+    items = (await gateway.client.get(f"/v1/conversations/{conversation}/items?order=asc")).json()["data"]
+    assert [item["role"] for item in items] == ["user", "assistant"] * 8
+    for question, answer in zip(items[::2], items[1::2], strict=True):
+        assert question["content"][0]["text"] == f"number {answers.pop(answer['id'])}"
+    assert not answers
+
+
 async def test_its_items_stay_in_the_conversation_when_it_is_deleted(gateway: Gateway):
     conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
     answer = await create(gateway.client, conversation=conversation)
@@ -481,6 +492,20 @@ async def test_what_failed_under_a_key_is_done_anew_as_the_same(gateway: Gateway
     items = (await gateway.client.get(f"/v1/conversations/{conversation}/items?order=asc")).json()["data"]
     assert [item["role"] for item in items] == ["user", "assistant"]
     assert await get(gateway.client, answer.json()["id"]) == answer.json()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_could_not_say_that_it_is_done_is_told_again(gateway: Gateway, stream: bool):
+    key = new_id("key")
+    first = await post(gateway.client, key=key, stream=stream)
+    answer = valid_events(first.text)[-1]["response"] if stream else first.json()
+    tried = gateway.services.database.collection("idempotency")
+    changed = await tried.update_many({"status": "done"}, {"$set": {"status": "failed"}, "$unset": {"answer": ""}})
+    assert changed.modified_count
+    count = len(gateway.backend.requests)
+    again = await post(gateway.client, key=key, stream=stream)
+    assert (valid_events(again.text)[-1]["response"] if stream else again.json()) == answer
+    assert len(gateway.backend.requests) == count
 
 
 async def test_many_at_once_are_kept_apart(gateway: Gateway):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from app.domain.ids import new_id
 from app.domain.model_state import ModelState
-from app.errors import ModelStarting
+from app.errors import EngineCrashed, ModelStarting
+from app.services.backend import EngineResponse
 from app.services.catalog import CatalogEntry
 from tests.support.chats import NEW, PATH, asking, chunks_of, person, read_on, read_some, text_of, whole_frames
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, scripted
@@ -52,7 +54,7 @@ async def test_a_conversation_begins_with_its_first_question(gateway: Gateway):
         conversation = (await one.client.get(f"/v1/conversations/{told['conversation_id']}")).json()
         items = await one.items(told["conversation_id"])
     assert (told["conversation_created"], told["conversation_title"]) == ("true", "What is a manta?")
-    assert conversation["title"] == "What is a manta?"
+    assert (conversation["title"], conversation["model"]) == ("What is a manta?", CHAT)
     assert [item["id"] for item in items] == [told["ask_item_id"], told["completion_item_id"]]
     assert [item["role"] for item in items] == ["user", "assistant"]
     assert items[1]["content"][0]["text"] == answer["choices"][0]["message"]["content"]
@@ -266,6 +268,45 @@ async def test_what_came_before_an_engine_failed_is_kept(gateway: Gateway):
         assert "error" in error
         assert (await one.said(conversation))[-1] == ("assistant", "incomplete", text_of(chunks))
         assert text_of(chunks)
+
+
+class Dying:
+    """An engine's answer that ends with its engine."""
+
+    def __init__(self, inner: EngineResponse) -> None:
+        self.status, self.content_type = inner.status, inner.content_type
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        answer = b"".join([chunk async for chunk in self._inner])
+        frames = answer.split(b"\n\n")
+        yield b"\n\n".join(frames[:4])[:-10]
+        raise EngineCrashed("The engine died.")
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_came_before_an_engine_died_is_kept(gateway: Gateway, stream: bool):
+    async def die(*what: Any) -> Any:
+        return Dying(await gateway.backend.inner.send(*what))
+
+    async with person(gateway) as one:
+        conversation = await one.begin("One?")
+        with gateway.backend.replaced(die):
+            response = await one.client.post(PATH, json=asking("Two?", conversation=conversation, stream=stream))
+        said = await one.said(conversation)
+    if not stream:
+        # Of a whole answer nothing was seen: it is as if nobody had asked.
+        assert_error(response, 500, "engine_crashed")
+        assert len(said) == 2
+        return
+    assert '"code":"engine_crashed"' in response.text
+    role, status, text = said[-1]
+    assert (role, status, len(said)) == ("assistant", "incomplete", 4)
+    assert len(text.split()) == 2
+    assert all(f'{word}"' in response.text for word in text.split())
 
 
 async def test_of_an_attempt_that_was_not_answered_nothing_remains(gateway: Gateway):

@@ -102,26 +102,6 @@ async def test_between_the_answer_and_its_keeping_the_database_may_go(
         assert len(await one.items(conversation)) == 4
 
 
-async def test_a_gateway_that_goes_before_the_database_is_back_leaves_it_to_the_next(
-    own_mongodb: MongoServer, tmp_path: Path
-):
-    async with gateway_over(own_mongodb, tmp_path) as gateway, person(gateway) as one:
-        conversation = await one.begin("One?", max_tokens=1)
-        body = asking("Two?", conversation=conversation, stream=True, max_tokens=4)
-        async with one.client.stream("POST", PATH, json=body) as response:
-            parts = response.aiter_text()
-            seen = await read_some(parts, 2)
-            await asyncio.to_thread(own_mongodb.stop)
-            seen += await read_on(parts)
-    await asyncio.to_thread(own_mongodb.start)
-    async with (
-        gateway_over(own_mongodb, tmp_path) as gateway,
-        httpx.AsyncClient(base_url=gateway.url, headers=one.client.headers, timeout=60) as client,
-    ):
-        said = await until_said(Person(one.user, client), conversation, 4)
-    assert said[-1] == ("assistant", "incomplete", text_of(chunks_of(seen)))
-
-
 async def test_what_a_killed_gateway_sent_is_what_is_stored_once(
     mongodb: MongoServer, tmp_path: Path, database_name: str
 ):
