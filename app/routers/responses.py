@@ -22,11 +22,10 @@ from app.routers.dependencies import (
 from app.routers.idempotent import begin, replayed
 from app.schemas.responses import InputTokensRequest, ResponseRequest, parse, parse_input_tokens
 from app.services.idempotency import JSON, Attempt
-from app.services.inference import able
-from app.services.responses.background import CHAT
+from app.services.inference import CHAT, able
 from app.services.responses.beginning import is_stored
 from app.services.responses.plan import tokens_of
-from app.services.responses.respond import event_stream, respond
+from app.services.responses.respond import events_behind, respond
 
 BODIES = (ResponseRequest, InputTokensRequest)
 """What the endpoints below take, for the API's description."""
@@ -80,7 +79,7 @@ async def get_response(
         raise InvalidRequest(
             "Only a response that was made with `background` and `stream` can be streamed once more.", param="stream"
         )
-    return event_stream(services, found, starting_after)
+    return events_behind(services, found, starting_after)
 
 
 @router.delete("/responses/{response_id}")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import StreamingResponse
 
 from app.domain.principal import Principal
 from app.domain.run import Run
@@ -33,6 +32,7 @@ from app.schemas.runs import (
 )
 from app.schemas.threads import CreateThreadRequest
 from app.services import Services
+from app.services.relay import event_stream
 from app.services.threads import new_runs
 from app.services.threads.channel import Channel
 from app.services.threads.events import DONE, event, run_event
@@ -43,7 +43,6 @@ BODIES = (CreateRunRequest, CreateThreadAndRunRequest, ChangeRunRequest, SubmitT
 
 router = APIRouter(tags=["Runs"])
 CHANGE = request_body(ChangeRunRequest)
-STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 Runner = Annotated[Principal, Depends(requires("write", "identified", inference=True))]
 """Somebody who may use models, and keeps what they say."""
@@ -176,9 +175,4 @@ async def _begun(
         told = msgspec.json.decode(bytes(response.body))
         channel.send(run_event(await _run(services, caller, told["thread_id"], told["id"])) + DONE)
         channel.close()
-    return _stream(services, channel)
-
-
-def _stream(services: Services, channel: Channel) -> Response:
-    events = channel.read(services.settings.stream_keepalive_s)
-    return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)
+    return event_stream(channel.read(services.settings.stream_keepalive_s))
