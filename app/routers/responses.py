@@ -8,7 +8,8 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.ids import new_tail
-from app.errors import ApiError, InvalidRequest
+from app.domain.item import Item
+from app.errors import InvalidRequest
 from app.openapi import request_body
 from app.routers.dependencies import (
     IdentifiedReader,
@@ -19,7 +20,7 @@ from app.routers.dependencies import (
     ServicesDep,
     services_of,
 )
-from app.routers.idempotent import begin, replayed
+from app.routers.idempotent import begin, replayed, trying
 from app.schemas.responses import InputTokensRequest, ResponseRequest, parse, parse_input_tokens
 from app.services.idempotency import JSON, Attempt
 from app.services.inference import CHAT, able
@@ -45,12 +46,8 @@ async def create_response(request: Request, caller: Inferrer, body: JsonBody) ->
         attempt = await begin(request, caller, body)
     if attempt.replay is not None:
         return replayed(attempt.replay)
-    try:
+    async with trying(services.idempotency, attempt):
         return await respond(services, caller, asked, attempt, request.scope["state"])
-    except BaseException as error:
-        refused = isinstance(error, ApiError) and error.status < 500 and not attempt.again
-        await (services.idempotency.forget if refused else services.idempotency.failed)(attempt)
-        raise
 
 
 @router.post("/responses/input_tokens", openapi_extra=request_body(InputTokensRequest))
@@ -101,4 +98,4 @@ async def list_input_items(
 ) -> dict[str, Any]:
     """List what went into a response."""
     found = await services.responses.inputs(caller.subject, response_id, page)
-    return found.to_list(lambda item: item.to_dict())
+    return found.to_list(Item.to_dict)
