@@ -192,7 +192,7 @@ async def test_what_a_killed_gateway_was_at_is_gone_on_with(tmp_path: Path, mong
                 said = valid_events(await until_said(client, id_, 3))
                 gateways.kill(0)
     # On the same machine, which still has what the other had told its callers.
-    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, ENTRIES, process_dead_s=2) as gateway:
+    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, ENTRIES, process_dead_s=1) as gateway:
         events = valid_events(await rest(gateway.client, id_, said[-1]["sequence_number"]))
         over = await get(gateway.client, id_)
         assert (over["status"], deltas(anew(events))) == ("completed", text_of(over))
@@ -302,7 +302,12 @@ async def told_while_it_goes(gateway: Gateway, mongodb: MongoServer) -> dict[str
 
 
 async def test_the_database_may_be_away_meanwhile(tmp_path: Path, own_mongodb: MongoServer, database_name: str):
-    settings: dict[str, Any] = {"entries": at_pace(40), "mongodb_timeout_s": 1, "process_dead_s": 1}
+    settings: dict[str, Any] = {
+        "entries": at_pace(40),
+        "mongodb_timeout_s": 1,
+        "limits_timeout_s": 0.25,
+        "process_dead_s": 1,
+    }
     async with running_gateway(tmp_path / "gateway", own_mongodb.uri, database_name, **settings) as gateway:
         id_ = await began(gateway.client)
         told = await told_while_it_goes(gateway, own_mongodb)
@@ -317,6 +322,8 @@ async def test_the_database_may_be_away_meanwhile(tmp_path: Path, own_mongodb: M
         assert deltas(events) == text_of(await get(gateway.client, id_))
         id_ = await began(gateway.client)
         told = await told_while_it_goes(gateway, own_mongodb)
+        # Usage would wait for the database for a while longer.
+        await gateway.services.ledger.close(timeout_s=0)
     # And the gateway ends before the database is back.
     own_mongodb.start()
     async with running_gateway(tmp_path / "gateway", own_mongodb.uri, database_name, **settings) as gateway:

@@ -81,7 +81,7 @@ async def test_a_killed_gateways_runs_are_gone_on_with_or_what_was_told_is_kept(
                 seen = await read_until(response.aiter_raw(), b"event: thread.message.delta", 3)
                 gateways.kill(0)
     async with running_gateway(
-        tmp_path / "0", mongodb.uri, database_name, PROCESS_ENTRIES, process_dead_s=2
+        tmp_path / "0", mongodb.uri, database_name, PROCESS_ENTRIES, process_dead_s=1
     ) as gateway:
         done = await until(gateway.client, unwatched, "completed")
         assert [each["role"] for each in await messages_of(gateway.client, done["thread_id"])] == ["user", "assistant"]
