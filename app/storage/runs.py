@@ -14,9 +14,10 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain.page import Page, PageRequest
 from app.domain.run import LastError, Run, RunOrder, RunStatus, Tokens
-from app.storage.database import PER_OPERATION, Database, Document, built, change_one
 from app.storage.database import Collection as Documents
+from app.storage.database import Database, Document, built, change_one, delete_some
 from app.storage.windows import Place, Windowed
+from app.storage.written import json_text, pairs
 
 WORKED_ON: Final[tuple[RunStatus, ...]] = ("queued", "in_progress", "cancelling")
 """What a run is while a job is at it."""
@@ -31,8 +32,6 @@ _NUMBERS: Final = (
     "turn",
     "told",
 )
-
-
 _NOT_CHANGED: Final = frozenset(("owner", "thread", "assistant", "order", "created_at_ms", "metadata"))
 
 
@@ -155,7 +154,7 @@ class Runs:
         """
         where = {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "thread": {"$eq": thread}}
         async with self._database.operation():
-            document = await change_one(self._runs, where, {"$set": {"metadata": _pairs(metadata)}})
+            document = await change_one(self._runs, where, {"$set": {"metadata": pairs(metadata)}})
         return built(_run, document)
 
     async def ask_to_cancel(self, id_: str) -> Run | None:
@@ -177,10 +176,7 @@ class Runs:
         """
         where = {"owner": {"$eq": owner}, "thread": {"$eq": thread}}
         async with self._database.operation():
-            found = await self._runs.find(where, {"_id": True}).limit(PER_OPERATION).to_list(PER_OPERATION)
-            if found:
-                await self._runs.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
-        return len(found) == PER_OPERATION
+            return await delete_some(self._runs, where)
 
     async def of_runner(self, runner: str, limit: int) -> Sequence[str]:
         """The ids of some runs that a process works at.
@@ -242,17 +238,12 @@ class _Taken(Exception):
     """The thread has a run that is not over."""
 
 
-def _pairs(metadata: Mapping[str, str]) -> list[list[str]]:
-    return [list(pair) for pair in metadata.items()]
-
-
 def _document(run: Run) -> Document:
     return {
         **{name: getattr(run, name) for name in (*_PLAIN, *_NUMBERS)},
-        # What callers wrote is no field of a document's.
-        "order": msgspec.json.encode(run.order).decode(),
-        "metadata": _pairs(run.metadata),
-        "calls": msgspec.json.encode(list(run.calls)).decode(),
+        "order": json_text(run.order),
+        "metadata": pairs(run.metadata),
+        "calls": json_text(list(run.calls)),
         "tokens": [run.tokens.prompt, run.tokens.completion],
         "error": run.error and run.error.to_dict(),
     }
