@@ -8,16 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from app.domain.conversation import Conversation, new_conversation, title_of
-from app.domain.item import Item, position, text_of, turn_of
+from app.domain.conversation import Conversation, new_conversation
+from app.domain.item import Item, position, turn_of
 from app.domain.page import PageRequest
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest
 from app.schemas.keep import ToKeep
 from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.answers.questions import question_items
 from app.services.catalog import CatalogEntry
 from app.services.context import Talk, fit
+from app.services.conversations import no_conversation, title_from
 from app.services.history import INSTRUCTS, rendered, turns_of
 from app.services.idempotency import Attempt
 from app.services.inference import CHAT, UNKNOWN_LENGTH, asked_tokens
@@ -89,7 +90,7 @@ async def opened(services: Services, owner: str, keep: ToKeep, parsed: ParsedReq
     if keep.conversation is not None or attempt.again:
         found = await stores.conversations.get(owner, id_)
     if found is None and keep.conversation is not None:
-        raise NotFound("You have no such conversation.", param="conversation", code="conversation_not_found")
+        raise no_conversation("conversation")
     conversation = found or new_conversation(owner, now_ms(), id_, model=parsed.model)
     turn = Turn(conversation, found is None, messages[:heads], messages[heads:], attempt.tail)
     if attempt.again and found is not None:
@@ -188,10 +189,10 @@ async def ask(services: Services, turn: Turn, now: int) -> None:
     if turn.number is None:
         turn.number = await stores.conversations.begin_turn(owner, id_)
         if turn.number is None:
-            raise NotFound("You have no such conversation.", param="conversation", code="conversation_not_found")
+            raise no_conversation("conversation")
     turn.items = question_items(turn.asked, id_, turn.number, turn.tail, now)
     await stores.items.put(owner, turn.items)
-    if turn.conversation.title is None and (title := _title(turn.items)) is not None:
+    if turn.conversation.title is None and (title := title_from(item.body for item in turn.items)) is not None:
         await stores.conversations.title_if_none(owner, id_, title)
         turn.conversation = replace(turn.conversation, title=title)
 
@@ -210,8 +211,3 @@ async def take_back(services: Services, turn: Turn) -> None:
         return
     for item in turn.items:
         await stores.items.delete(owner, id_, item.id)
-
-
-def _title(items: Sequence[Item]) -> str | None:
-    said = (title_of(text_of(item.body)) for item in items if item.body.get("role") == "user")
-    return next((title for title in said if title is not None), None)

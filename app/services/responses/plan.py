@@ -16,6 +16,7 @@ from app.services import Services
 from app.services.authenticator import SHOW
 from app.services.catalog import CatalogEntry
 from app.services.context import Talk, count, fit
+from app.services.conversations import no_conversation
 from app.services.history import INSTRUCTS, Message, Turn, rendered
 from app.services.inference import UNKNOWN_LENGTH
 from app.services.responses.chain import before_response, before_turn, found
@@ -119,9 +120,7 @@ async def _continued(
         check_known(caller)
         conversation = await stores.conversations.get(owner, asked.conversation)
         if conversation is None:
-            raise NotFound(
-                "You have no conversation with this id.", param="conversation", code="conversation_not_found"
-            )
+            raise no_conversation("conversation")
         return None, conversation
     return None, None
 
