@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgspec
-
 from app.domain.conversation import Conversation, new_conversation
 from app.domain.item import Item, position, turn_of
 from app.domain.page import PageRequest
@@ -19,19 +17,15 @@ from app.services.answers.questions import question_items
 from app.services.catalog import CatalogEntry
 from app.services.context import Talk, fit
 from app.services.conversations import no_conversation, title_from
-from app.services.history import INSTRUCTS, rendered, turns_of
+from app.services.history import INSTRUCTS, read_back, readable_bytes, rendered, turns_of
 from app.services.idempotency import Attempt
-from app.services.inference import CHAT, UNKNOWN_LENGTH, asked_tokens
+from app.services.inference import CHAT, asked_tokens
 from app.storage.users import now_ms
 
 Message = dict[str, Any]
 
-READ_AT_ONCE: Final = 100
 MOST_ITEMS: Final = 2048
 """Items of a history that are looked at: no request can have more messages either."""
-
-LONG_TOKEN: Final = 16
-"""Bytes: a history that is longer than so many for each token of the context does not fit into it."""
 
 
 @dataclass(slots=True)
@@ -143,17 +137,18 @@ async def _history(services: Services, turn: Turn, entry: CatalogEntry) -> tuple
     conversation, items = turn.conversation, services.stores.items
     if turn.is_new:
         return [], True
-    most = LONG_TOKEN * (entry.state.max_model_len or UNKNOWN_LENGTH)
     below = None if turn.number is None else position(turn.number, 0)
-    found: list[Item] = []
-    size = 0
-    while size <= most and len(found) < MOST_ITEMS:
-        part = await items.newest(conversation.owner, conversation.id, conversation.turns, below, READ_AT_ONCE)
-        found[:0] = part
-        size += sum(len(msgspec.json.encode(item.body)) for item in part)
-        if len(part) < READ_AT_ONCE:
-            return found, True
-        below = position(turn_of(part[0].position), 0)
+    found, is_whole = await read_back(
+        items,
+        conversation.owner,
+        conversation.id,
+        turns=conversation.turns,
+        below=below,
+        most_bytes=readable_bytes(entry),
+        most_items=MOST_ITEMS,
+    )
+    if is_whole:
+        return found, True
     beginning = PageRequest(limit=10, order="asc")
     first = await items.list(conversation.owner, conversation.id, beginning, conversation.turns)
     instructions = [item for item in first.items if item.body.get("role") in INSTRUCTS]
