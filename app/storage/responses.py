@@ -81,7 +81,7 @@ class Responses:
             deleted = await self._responses.delete_one(_one(owner, id_))
         return found if deleted.deleted_count else None
 
-    async def count_in_background(self, owner: str) -> int:
+    async def count_jobs(self, owner: str) -> int:
         """How many of somebody's are under way without their caller.
 
         Raises:
@@ -155,6 +155,14 @@ class Responses:
         where = {"runner": {"$eq": runner}, "background": background}
         async with self._database.operation():
             return [_response(document) for document in await self._responses.find(where).limit(limit).to_list(limit)]
+
+    async def jobs_of(self, runner: str, limit: int) -> Sequence[str]:
+        """The ids of some that a process works on without their callers.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        return [response.id for response in await self.of_runner(runner, limit, background=True)]
 
     async def claim(self, id_: str, runner: str, old_runner: str) -> bool:
         """Make what a process works on another's, as a new attempt; False if it is not the old one's any more.

@@ -178,7 +178,7 @@ class Runs:
         async with self._database.operation():
             return await delete_some(self._runs, where)
 
-    async def of_runner(self, runner: str, limit: int) -> Sequence[str]:
+    async def jobs_of(self, runner: str, limit: int) -> Sequence[str]:
         """The ids of some runs that a process works at.
 
         Raises:
@@ -186,7 +186,7 @@ class Runs:
         """
         return await self._ids({"runner": {"$eq": runner}}, limit)
 
-    async def count_worked_on(self, owner: str) -> int:
+    async def count_jobs(self, owner: str) -> int:
         """How many of somebody's runs are worked at.
 
         Raises:
@@ -205,15 +205,15 @@ class Runs:
         async with self._database.operation():
             return (await self._runs.update_one(where, {"$set": {"runner": runner}})).matched_count == 1
 
-    async def still_of(self, runner: str, ids: Collection[str]) -> Collection[str]:
+    async def still_of(self, runner: str, ids: Collection[str]) -> set[str]:
         """Those of these runs that a process works at.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        return await self._ids({"_id": {"$in": sorted(ids)}, "runner": {"$eq": runner}}, len(ids))
+        return set(await self._ids({"_id": {"$in": sorted(ids)}, "runner": {"$eq": runner}}, len(ids)))
 
-    async def to_cancel(self, runner: str) -> Collection[str]:
+    async def cancelled_of(self, runner: str) -> Collection[str]:
         """The ids of those runs of a process that somebody asked to be cancelled.
 
         Raises:

@@ -47,7 +47,7 @@ class ResponseArchive:
     def __init__(  # noqa: PLR0913 - wired in one place
         self, stores: Stores, keeper: Keeper, jobs: Jobs, liveness: Liveness, *, grace_s: float, per_owner: int
     ) -> None:
-        self.background = ResponseJobs(stores.responses, jobs, liveness, per_owner=per_owner)
+        self.background = ResponseJobs(stores.responses, jobs, per_owner=per_owner)
         self.feeds = Feeds(stores.responses, stores.response_events)
         self._stores = stores
         self._responses = stores.responses
