@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from app.errors import DatabaseUnavailable, ServiceUnavailable
 from app.services.liveness import DeadProcess, Liveness
 
 logger = logging.getLogger("manta")
+
+T = TypeVar("T")
 
 RETRY_AFTER_S = 5.0
 CANCEL_TIMEOUT_S = 10.0
@@ -63,6 +65,24 @@ class Job:
             # A task that is cancelled before its first step never makes it, and would store nothing.
             if self._began:
                 self.task.cancel()
+
+    def go_on(self) -> None:
+        """Do what is left to do in spite of having been cancelled."""
+        self.task.uncancel()
+
+    async def to_its_end(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Do the last thing: a caller's word that the job is to end comes too late from here on.
+
+        Args:
+            act: May be begun more than once.
+        """
+        while True:
+            try:
+                return await act()
+            except asyncio.CancelledError:
+                if self.why is not Why.CANCELLED:
+                    raise
+                self.go_on()
 
     async def _run(self) -> None:
         self._began = True

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from app.domain.item import Item
 from app.domain.page import Page, PageRequest
 from app.domain.response import failed
 from app.domain.stored_response import StoredResponse
-from app.errors import DatabaseUnavailable, InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound
 from app.services.answers.keeper import Answer, Keeper
 from app.services.jobs import Jobs, Why
 from app.services.liveness import DeadProcess, Liveness
+from app.services.persist import persist
 from app.services.responses.feeds import Feeds
 from app.services.responses.jobs import ResponseJobs
 from app.services.responses.translation import Translation
@@ -23,11 +21,8 @@ from app.storage.stores import Stores
 
 logger = logging.getLogger("manta")
 
-T = TypeVar("T")
-
 GONE = "The gateway that worked on this response is gone. Try again."
 GIVE_UP_AT_ONCE = 100
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
 CANCEL_POLL_S = 0.25
 
 
@@ -36,7 +31,6 @@ class ResponseArchive:
 
     Args:
         grace_s: How long after a process's death somebody may yet find what it had answered, in seconds.
-
         per_owner: How many of somebody's may be under way in the background at once.
 
     Attributes:
@@ -193,13 +187,3 @@ class ResponseArchive:
             await self._responses.give_up(response, {**lost, "status": "failed"})
         logger.warning("%d responses of a process that died are lost", len(left))
         return len(left) < GIVE_UP_AT_ONCE
-
-
-async def persist(act: Callable[[], Awaitable[T]]) -> T:
-    """Do something in the database, again and again while that is away; what came of it."""
-    wait_s = FIRST_RETRY_S
-    while True:
-        with contextlib.suppress(DatabaseUnavailable):
-            return await act()
-        await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, LONGEST_RETRY_S)

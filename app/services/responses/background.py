@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ from app.services.engine_errors import error_of_refusal, is_refusal
 from app.services.generation import generate
 from app.services.inference import CHAT, Prepared, prepare
 from app.services.jobs import Job, Why
-from app.services.responses.archive import persist
+from app.services.persist import persist
 from app.services.responses.feeds import Feed
 from app.services.responses.translation import BLANK, Told, Translation
 
@@ -114,12 +115,12 @@ class _Work:
             except asyncio.CancelledError:
                 if self._job.why is not Why.CANCELLED:
                     raise
-                _go_on()
+                self._job.go_on()
                 end = translation.cancel()
             # The last event is what the stored response says: who reads the stream makes it of that.
             *others, _ = end.split(BLANK)[:-1]
             self._tell(b"".join(event + BLANK for event in others))
-            await self._finish(translation)
+            await self._job.to_its_end(partial(self._store, translation))
 
     async def _answer(self, translation: Translation) -> bytes:
         """Have it answered; the last events."""
@@ -178,17 +179,8 @@ class _Work:
         parsed = ParsedRequest(task.keeping.model, task.payload, stream=True, include_usage=True)
         return await prepare(services, caller, CHAT, parsed, state)
 
-    async def _finish(self, translation: Translation) -> None:
-        """Store what came of it. A caller's word that it is to end comes too late from here on."""
-        try:
-            await self._store(translation)
-        except asyncio.CancelledError:
-            if self._job.why is not Why.CANCELLED:
-                raise
-            _go_on()
-            await self._store(translation)
-
     async def _store(self, translation: Translation) -> None:
+        """Store what came of it."""
         archive, response = self._services.responses, self._response
         if self._feed is not None:
             await self._feed.drained()
@@ -217,10 +209,3 @@ class _Work:
     def _abandon(self) -> None:
         if self._prepared is not None:
             self._prepared.abandon(ServerError(BROKEN))
-
-
-def _go_on() -> None:
-    """Do what is left to do in spite of having been cancelled."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()
