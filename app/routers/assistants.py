@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from app.domain.assistant import Assistant
 from app.openapi import request_body
 from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
 from app.schemas.assistants import ChangeAssistantRequest, CreateAssistantRequest
@@ -29,7 +30,7 @@ async def create_assistant(services: ServicesDep, caller: IdentifiedWriter, body
 async def list_assistants(services: ServicesDep, caller: IdentifiedReader, page: PageDep) -> dict[str, Any]:
     """List your assistants."""
     found = await services.threads.assistants.list(caller.subject, page)
-    return found.to_list(lambda assistant: assistant.to_dict())
+    return found.to_list(Assistant.to_dict, no_id="")
 
 
 @router.get("/assistants/{assistant_id}")

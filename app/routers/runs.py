@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, Request, Response
 
 from app.domain.principal import Principal
 from app.domain.run import Run
+from app.domain.run_step import RunStep
 from app.domain.thread import thread_of
 from app.openapi import request_body
 from app.routers.dependencies import (
+    IdentifiedInferrer,
     IdentifiedReader,
     IdentifiedWriter,
     JsonBody,
     PageDep,
     ServicesDep,
-    requires,
     services_of,
 )
 from app.routers.idempotent import once
@@ -32,6 +32,7 @@ from app.schemas.runs import (
 )
 from app.schemas.threads import CreateThreadRequest
 from app.services import Services
+from app.services.relay import event_stream
 from app.services.threads import new_runs
 from app.services.threads.channel import Channel
 from app.services.threads.events import DONE, event, run_event
@@ -42,14 +43,12 @@ BODIES = (CreateRunRequest, CreateThreadAndRunRequest, ChangeRunRequest, SubmitT
 
 router = APIRouter(tags=["Runs"])
 CHANGE = request_body(ChangeRunRequest)
-STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-
-Runner = Annotated[Principal, Depends(requires("write", "identified", inference=True))]
-"""Somebody who may use models, and keeps what they say."""
 
 
 @router.post("/threads/runs", openapi_extra=request_body(CreateThreadAndRunRequest))
-async def create_thread_and_run(request: Request, services: ServicesDep, caller: Runner, body: JsonBody) -> Response:
+async def create_thread_and_run(
+    request: Request, services: ServicesDep, caller: IdentifiedInferrer, body: JsonBody
+) -> Response:
     """Make a thread and a run in it; with `stream`, as server-sent events."""
     wanted = parse(CreateThreadAndRunRequest, body)
     plan = await new_runs.plan(services, caller, wanted, request.scope["state"])
@@ -66,7 +65,7 @@ async def create_thread_and_run(request: Request, services: ServicesDep, caller:
 
 @router.post("/threads/{thread_id}/runs", openapi_extra=request_body(CreateRunRequest))
 async def create_run(
-    thread_id: str, request: Request, services: ServicesDep, caller: Runner, body: JsonBody
+    thread_id: str, request: Request, services: ServicesDep, caller: IdentifiedInferrer, body: JsonBody
 ) -> Response:
     """Have an assistant take its turn in a thread; with `stream`, as server-sent events."""
     wanted = parse(CreateRunRequest, body)
@@ -85,7 +84,7 @@ async def create_run(
 async def list_runs(thread_id: str, services: ServicesDep, caller: IdentifiedReader, page: PageDep) -> dict[str, Any]:
     """List the runs of a thread."""
     thread = await services.threads.threads.get(caller.subject, thread_id)
-    return (await services.threads.runs.list(thread, page)).to_list(lambda run: run.to_dict())
+    return (await services.threads.runs.list(thread, page)).to_list(Run.to_dict, no_id="")
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}")
@@ -116,14 +115,16 @@ async def cancel_run(thread_id: str, run_id: str, services: ServicesDep, caller:
     "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs", openapi_extra=request_body(SubmitToolOutputsRequest)
 )
 async def submit_tool_outputs(
-    thread_id: str, run_id: str, services: ServicesDep, caller: Runner, body: JsonBody
+    thread_id: str, run_id: str, request: Request, caller: IdentifiedInferrer, body: JsonBody
 ) -> Response:
     """Give a run what all its calls came to; with `stream`, what follows comes as server-sent events."""
-    wanted = parse(SubmitToolOutputsRequest, body)
-    run = await _run(services, caller, thread_id, run_id)
-    channel = Channel() if wanted.stream else None
-    after = await new_runs.go_on(services, caller, run, wanted, channel)
-    return JSONResponse(after.to_dict()) if channel is None else _stream(services, channel)
+    services, wanted = services_of(request), parse(SubmitToolOutputsRequest, body)
+
+    async def submit(tail: str, channel: Channel | None) -> Run:
+        run = await _run(services, caller, thread_id, run_id)
+        return await new_runs.go_on(services, caller, run, wanted, tail, channel)
+
+    return await _begun(request, caller, body, submit, stream=bool(wanted.stream))
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/steps")
@@ -132,7 +133,7 @@ async def list_steps(
 ) -> dict[str, Any]:
     """List what a run did: what it said, and what it called."""
     run = await _run(services, caller, thread_id, run_id)
-    return (await services.threads.runs.steps(run, page)).to_list(lambda step: step.to_dict())
+    return (await services.threads.runs.steps(run, page)).to_list(RunStep.to_dict, no_id="")
 
 
 @router.get("/threads/{thread_id}/runs/{run_id}/steps/{step_id}")
@@ -153,17 +154,17 @@ async def _begun(
     request: Request,
     caller: Principal,
     body: dict[str, Any],
-    create: Callable[[str, Channel | None], Awaitable[Run]],
+    begin: Callable[[str, Channel | None], Awaitable[Run]],
     *,
     stream: bool,
 ) -> Response:
-    """Begin a run once; what is told of it, or how it stands where it was begun before."""
+    """Begin a run once, or go on with it; what is told of it, or how it stands where that was done before."""
     services = services_of(request)
     channel = Channel() if stream else None
     runs: list[Run] = []
 
     async def work(tail: str) -> dict[str, Any]:
-        runs.append(await create(tail, channel))
+        runs.append(await begin(tail, channel))
         return runs[0].to_dict()
 
     response = await once(request, caller, body, work)
@@ -173,9 +174,4 @@ async def _begun(
         told = msgspec.json.decode(bytes(response.body))
         channel.send(run_event(await _run(services, caller, told["thread_id"], told["id"])) + DONE)
         channel.close()
-    return _stream(services, channel)
-
-
-def _stream(services: Services, channel: Channel) -> Response:
-    events = channel.read(services.settings.stream_keepalive_s)
-    return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)
+    return event_stream(channel.read(services.settings.stream_keepalive_s))

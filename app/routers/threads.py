@@ -40,7 +40,7 @@ async def create_thread(request: Request, services: ServicesDep, caller: Identif
 @router.get("/threads")
 async def list_threads(services: ServicesDep, caller: IdentifiedReader, page: PageDep) -> dict[str, Any]:
     """List your threads: all of your conversations."""
-    return (await services.threads.threads.list(caller.subject, page)).to_list(thread_of)
+    return (await services.threads.threads.list(caller.subject, page)).to_list(thread_of, no_id="")
 
 
 @router.get("/threads/{thread_id}")
@@ -91,7 +91,7 @@ async def list_messages(
     """List the messages of a thread."""
     thread = await services.threads.threads.get(caller.subject, thread_id)
     found = await services.threads.messages.list(thread, page, run_id)
-    return found.to_list(lambda item: message_of(item, thread_id))
+    return found.to_list(lambda item: message_of(item, thread_id), no_id="")
 
 
 @router.get("/threads/{thread_id}/messages/{message_id}")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from app.domain.chat_chunk import Chunk, decoded
 from app.domain.response import IncompleteReason, Status, ended, failed, incomplete, usage_of
 from app.errors import ApiError, ServerError
-from app.services.responses.engine_errors import error_of
+from app.services.engine_errors import error_of
 from app.services.responses.events import TERMINAL, EventWriter
 from app.services.responses.frames import Hole, hole_of
 from app.services.responses.output import Output
@@ -63,11 +63,6 @@ class Translator:
     def items(self) -> list[Json]:
         """Its output, so far; an item that is still coming is incomplete."""
         return self._output.items
-
-    @property
-    def next_number(self) -> int:
-        """The number of the next event."""
-        return self._events.number
 
     def queue(self) -> bytes:
         """The first events of a response that has to wait."""

@@ -17,14 +17,12 @@ from app.schemas import chat
 from app.schemas.runs import RunFields, SubmitToolOutputsRequest
 from app.schemas.threads import CreateMessageRequest
 from app.services import Services
-from app.services.inference import Route, able, check_output_cap
+from app.services.inference import CHAT, able, check_output_cap
 from app.services.threads.channel import Channel
 from app.services.threads.events import DONE, run_event, step_event
 from app.services.threads.message_items import check_messages, item_of, said
 from app.services.threads.orders import chat_of, order_of
 from app.storage.users import now_ms
-
-CHAT = Route("/v1/chat/completions", "chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +104,7 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     thread = with_prefix(conversation.id, PREFIX)
     id_ = f"run_{tail}"
     if (stored := await stores.runs.get(caller.subject, thread, id_)) is not None:
-        if channel is not None:
-            channel.send(run_event(stored) + DONE)
-            channel.close()
-        return stored
+        return _as_it_stands(stored, channel)
     if (active := await threads.runs.active(conversation)) is not None:
         raise _busy(thread, active.id)
     me = await threads.jobs.me(caller.subject)
@@ -153,20 +148,23 @@ async def _append(
     return _Added(items, turn + len(messages))
 
 
-async def go_on(
+async def go_on(  # noqa: PLR0913, PLR0917 - as above
     services: Services,
     caller: Principal,
     run: Run,
     wanted: SubmitToolOutputsRequest,
+    tail: str,
     channel: Channel | None = None,
 ) -> Run:
-    """Give a run what its calls came to, and go on working at it.
+    """Give a run what its calls came to, and go on working at it; a second time under the same tail it changes nothing.
 
     Raises:
         DatabaseUnavailable: The database did not answer.
         InvalidRequest: It waits for nothing, or for something else.
         ServiceUnavailable: There is too much to do already.
     """
+    if run.tail == tail:
+        return _as_it_stands(run, channel)
     outputs = _outputs(run, wanted)
     threads, stores = services.threads, services.stores
     me = await threads.jobs.me(caller.subject)
@@ -179,7 +177,7 @@ async def go_on(
         status="queued",
         calls=(),
         told=run.told + len(items),
-        tail=new_tail(),
+        tail=tail,
         round_at_ms=now,
         streamed=channel is not None,
         key_id=caller.key_id,
@@ -191,6 +189,14 @@ async def go_on(
         channel.send((step_event(step) if step is not None else b"") + run_event(after))
     threads.jobs.begin(run.id, channel)
     return after
+
+
+def _as_it_stands(run: Run, channel: Channel | None) -> Run:
+    """A run that was begun, or gone on with, before: there is no more to tell of it than that."""
+    if channel is not None:
+        channel.send(run_event(run) + DONE)
+        channel.close()
+    return run
 
 
 def _outputs(run: Run, wanted: SubmitToolOutputsRequest) -> dict[str, str]:

@@ -301,6 +301,20 @@ async def test_outputs_that_do_not_fit_are_refused(stage: Gateway, client: opena
     assert len(await messages_of(stage, thread)) == 2
 
 
+async def test_outputs_that_are_sent_twice_under_one_key_are_taken_once(
+    stage: Gateway, client: openai.AsyncOpenAI, assistant: str
+):
+    thread = await new_thread(client)
+    waits = await ended(stage, thread, assistant, tools=[WEATHER], tool_choice="required")
+    id_ = waits["required_action"]["submit_tool_outputs"]["tool_calls"][0]["id"]
+    path = f"/v1/threads/{thread}/runs/{waits['id']}/submit_tool_outputs"
+    outputs, headers = [{"tool_call_id": id_, "output": "1"}], {"idempotency-key": f"outputs of {thread}"}
+    answers = [await stage.client.post(path, json={"tool_outputs": outputs}, headers=headers) for _ in range(2)]
+    assert whole("RunObject", answers[0]) == whole("RunObject", answers[1])
+    assert (await until_rest(stage, answers[0].json()))["status"] == "completed"
+    assert len(await messages_of(stage, thread)) == 2
+
+
 # one at a time
 
 

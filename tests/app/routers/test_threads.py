@@ -109,6 +109,17 @@ async def test_a_thread_is_a_conversation_and_the_other_way_round(gateway: Gatew
     assert found.json()["data"][0]["id"] == written["id"]
 
 
+async def test_an_empty_list_is_one(gateway: Gateway):
+    headers = await key_of(gateway, await new_user(gateway.services))
+    made = whole("ThreadObject", await gateway.anonymous.post("/v1/threads", json={}, headers=headers))
+    for name, path in (
+        ("ListAssistantsResponse", "assistants"),
+        ("ListMessagesResponse", f"threads/{made['id']}/messages"),
+        ("ListRunsResponse", f"threads/{made['id']}/runs"),
+    ):
+        assert whole(name, await gateway.anonymous.get(f"/v1/{path}", headers=headers))["data"] == []
+
+
 # messages
 
 
