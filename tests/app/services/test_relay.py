@@ -11,7 +11,7 @@ import pytest
 from app.errors import EngineCrashed, ModelStarting
 from app.services.asgi_call import Message
 from app.services.backend import EngineResponse
-from app.services.relay import WAITING, Relay
+from app.services.relay import LAST_EVENT, WAITING, Relay
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
 
@@ -290,6 +290,25 @@ async def test_cancelling_the_relay_ends_the_work(stream: bool):
     assert response.closed
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_is_to_be_relayed_is_begun_though_nobody_waits_for_it_any_more(
+    stream: bool,
+) -> None:
+    # What was stored for it is ended by whoever fetches.
+    fetch = Waiting(FakeResponse())
+    running = asyncio.create_task(_cancelled_before(relay_of(fetch, stream=stream)))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert fetch.cancelled
+
+
+async def _cancelled_before(relay: Relay) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await run(relay)
+
+
 async def test_a_client_that_stays_after_the_answer_holds_nothing_up():
     response = FakeResponse(b"data: 1\n\n")
     client = await run(relay_of(answer(response)))
@@ -313,7 +332,8 @@ class Watcher:
 
 async def watched(fetch: Callable[[], Awaitable[EngineResponse]], client: Client, **options: Any) -> Watcher:
     watcher = Watcher()
-    relay = Relay(fetch, watch=watcher, **{"stream": True, "keepalive_s": 60, **options})
+    values: dict[str, Any] = {"stream": True, "keepalive_s": 60, **options}
+    relay = Relay(fetch, watch=watcher, **values)
     with contextlib.suppress(Exception):
         await relay({"type": "http"}, client.receive, client.send)
     return watcher
@@ -340,6 +360,14 @@ async def test_a_stream_that_ends_with_an_error_has_failed() -> None:
     ]
     for response in ends:
         assert (await watched(answer(response), Client())).heard[-1] == ("over", "failed", "200")
+
+
+@pytest.mark.parametrize("mark", LAST_EVENT)
+async def test_a_stream_that_quotes_how_others_end_is_not_whole_by_that(mark: bytes) -> None:
+    failed = b'event: response.failed\ndata: {"text": "it ended with ' + mark + b'"}\n\n'
+    assert (await watched(answer(FakeResponse(FIRST, failed)), Client())).heard[-1] == ("over", "failed", "200")
+    whole = await watched(answer(FakeResponse(FIRST, FIRST + mark + b"\n\n")), Client())
+    assert whole.heard[-1] == ("over", "completed", "200")
 
 
 async def test_a_whole_answer_is_complete_unless_it_is_an_error() -> None:
