@@ -65,6 +65,11 @@ class Translator:
         return self._output.items
 
     @property
+    def error(self) -> ApiError | None:
+        """What went wrong, as far as it is known."""
+        return self._error
+
+    @property
     def next_number(self) -> int:
         """The number of the next event."""
         return self._events.number
@@ -110,6 +115,7 @@ class Translator:
 
     def fail(self, error: ApiError) -> bytes:
         """The last events of a response that failed."""
+        self._error = error
         self._response = failed(self._response, error.message, error.code, error.status)
         return self._events.error(error) + self._end("failed")
 
