@@ -105,6 +105,7 @@ def _beginning(  # noqa: PLR0913, PLR0917 - as above
     conversation = plan.conversation.id if plan.conversation else None
     keeping = Keeping(
         owner=caller.subject,
+        guest=caller.role == "guest",
         created_at_ms=now_ms,
         model=asked.model,
         tail=tail,
