@@ -180,8 +180,6 @@ class Relay(Response):
                 await self._start_stream(send)
                 await _send_chunk(send, WAITING)
         except BaseException:
-            # A task that is cancelled before its first step never makes it: what was stored for it would stay as it is.
-            await asyncio.sleep(0)
             # It may have come in the very moment in which the client left: then nobody else ends its work.
             await _end(fetching)
             if not fetching.cancelled() and not fetching.exception():

@@ -290,25 +290,6 @@ async def test_cancelling_the_relay_ends_the_work(stream: bool):
     assert response.closed
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_what_is_to_be_relayed_is_begun_though_nobody_waits_for_it_any_more(
-    stream: bool,
-) -> None:
-    # What was stored for it is ended by whoever fetches.
-    fetch = Waiting(FakeResponse())
-    running = asyncio.create_task(_cancelled_before(relay_of(fetch, stream=stream)))
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert fetch.cancelled
-
-
-async def _cancelled_before(relay: Relay) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    task.cancel()
-    await run(relay)
-
-
 async def test_a_client_that_stays_after_the_answer_holds_nothing_up():
     response = FakeResponse(b"data: 1\n\n")
     client = await run(relay_of(answer(response)))
