@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -33,6 +34,8 @@ from app.services.responses.archive import persist
 from app.services.responses.engine_errors import error_of
 from app.services.responses.feeds import Feed
 from app.services.responses.translation import BLANK, Told, Translation, is_refusal
+
+T = TypeVar("T")
 
 CHAT = Route("/v1/chat/completions", "chat")
 
@@ -72,7 +75,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
     responses = services.stores.responses
     response: StoredResponse | None = None
     try:
-        response = await persist(lambda: responses.find(job.id))
+        response = await _in_any_case(job, lambda: responses.find(job.id))
         if response is not None and response.task is not None and not response.is_over:
             under_way = _Work(services, job, response, msgspec.convert(response.task, Task), prepared)
             prepared = None
@@ -81,7 +84,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
         # Nobody else would ever end it.
         if (unfinished := response) is not None:
             lost = {**failed(unfinished.body, BROKEN, "server_error"), "status": "failed"}
-            await persist(lambda: responses.finish(job.id, lost, runner=services.liveness.id))
+            await _in_any_case(job, lambda: responses.finish(job.id, lost, runner=services.liveness.id))
         raise
     finally:
         if prepared is not None:
@@ -107,7 +110,7 @@ class _Work:
         """All of it."""
         async with AsyncExitStack() as stack:
             stack.callback(self._abandon)
-            first = await persist(self._begin_anew) if self._response.attempt else 0
+            first = await _in_any_case(self._job, self._begin_anew) if self._response.attempt else 0
             translation = Translation(self._response.body, self._task.keeping.tail, first=first)
             if self._response.streams:
                 feeding = self._services.responses.feeds.feeding(self._response, first)
@@ -127,7 +130,7 @@ class _Work:
 
     async def _answer(self, translation: Translation) -> bytes:
         """Have it answered; the last events."""
-        if self._response.cancel:
+        if self._response.cancel or self._job.why is Why.CANCELLED:
             return translation.cancel()
         try:
             prepared = self._prepared or await self._prepare()
@@ -194,21 +197,22 @@ class _Work:
 
     async def _store(self, translation: Translation) -> None:
         archive, response = self._services.responses, self._response
+        keeping = msgspec.structs.replace(self._task.keeping, process=self._runner)
         if self._feed is not None:
             await self._feed.drained()
 
         async def keep() -> None:
             now = await self._stores.responses.find(response.id)
             if now is not None and now.runner == self._runner:
-                archive.expect(response.id, translation)
+                archive.expect(keeping, translation)
                 # A guest's may be an account's by now.
-                keeping = msgspec.structs.replace(self._task.keeping, owner=now.owner)
-                await self._services.answers.keeper.keep(keeping, b"".join(self._raw))
+                theirs = msgspec.structs.replace(keeping, owner=now.owner, guest=False)
+                await self._services.answers.keeper.keep(theirs, b"".join(self._raw))
 
         try:
             await persist(keep)
         finally:
-            archive.forget(response.id)
+            archive.forget(keeping)
 
     @property
     def _runner(self) -> str:
@@ -230,6 +234,17 @@ async def _refused(answer: EngineResponse) -> ApiError:
         said = msgspec.json.decode(b"".join([part async for part in answer]))
     error = said.get("error") if is_object(said) else None
     return error_of(error if is_object(error) else {})
+
+
+async def _in_any_case(job: Job, act: Callable[[], Awaitable[T]]) -> T:
+    """Do something in the database though the job may have to end: who is to store that needs it done."""
+    while True:
+        try:
+            return await persist(act)
+        except asyncio.CancelledError:
+            if job.why is not Why.CANCELLED:
+                raise
+            _go_on()
 
 
 def _go_on() -> None:

@@ -444,6 +444,12 @@ async def test_what_an_engine_refuses_is_told_as_it_is_and_leaves_nothing(new_ga
             response = await post(gateway.client, stream=stream)
         await refused(response, 400, "tools")
         await until_none_is_kept(gateway)
+        conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
+        for store in (False, True):
+            with gateway.backend.replaced(refusing):
+                response = await post(gateway.client, stream=stream, conversation=conversation, store=store)
+            await refused(response, 400, "tools")
+            await until_none_is_kept(gateway)
         with gateway.backend.replaced(refusing):
             queued = await create(gateway.client, background=True)
             over = await until_over(gateway.client, queued["id"])
@@ -469,9 +475,9 @@ class Refusal:
 
 
 async def until_none_is_kept(gateway: Gateway) -> None:
-    while await kept_of(gateway):
+    items = gateway.services.database.collection("items")
+    while await kept_of(gateway) or await items.count_documents({}):
         await asyncio.sleep(0.02)
-    assert await gateway.services.database.collection("items").count_documents({}) == 0
 
 
 async def test_one_that_is_deleted_under_way_is_gone_when_it_is_over(new_gateway: GatewayFactory):
