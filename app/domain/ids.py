@@ -29,11 +29,6 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{new_tail()}"
 
 
-def new_item_id(kind: str) -> str:
-    """A new id for an item of a type."""
-    return new_id(ITEM_PREFIXES.get(kind, "item"))
-
-
 def tail(id_: str) -> str:
     """What is behind the prefix: one thing under several names has one tail."""
     return id_.partition("_")[2]

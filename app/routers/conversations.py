@@ -113,7 +113,7 @@ async def get_conversation(conversation_id: str, services: ServicesDep, caller: 
     """One of your conversations with its history: `items` has the newest 100, in the order they were said."""
     conversation = await services.conversations.get(caller.subject, conversation_id)
     newest = await services.conversations.newest(conversation, PageRequest(HISTORY))
-    return conversation.to_dict() | {"items": item_list(newest)}
+    return conversation.to_dict() | {"items": newest.to_list(Item.to_dict, no_id="")}
 
 
 @router.post("/conversations/{conversation_id}", openapi_extra=CHANGE)
@@ -141,7 +141,7 @@ async def add_items(
 
     async def add(tail: str) -> dict[str, Any]:
         added = await services.conversations.add_items(caller.subject, conversation_id, bodies, tail)
-        return item_list(Page(added, has_more=False))
+        return Page(added, has_more=False).to_list(Item.to_dict, no_id="")
 
     return await once(request, caller, body, add)
 
@@ -151,7 +151,8 @@ async def list_items(
     conversation_id: str, services: ServicesDep, caller: IdentifiedReader, page: PageDep
 ) -> dict[str, Any]:
     """List what is in a conversation, the newest first unless `order` says otherwise."""
-    return item_list(await services.conversations.list_items(caller.subject, conversation_id, page))
+    found = await services.conversations.list_items(caller.subject, conversation_id, page)
+    return found.to_list(Item.to_dict, no_id="")
 
 
 @router.get("/conversations/{conversation_id}/items/{item_id}")
@@ -169,9 +170,3 @@ async def delete_item(
     """Delete one item; the answer is the conversation that it was in."""
     conversation: Conversation = await services.conversations.delete_item(caller.subject, conversation_id, item_id)
     return conversation.to_dict()
-
-
-def item_list(page: Page[Item]) -> dict[str, Any]:
-    """OpenAI's list of items, which has strings for ids where there is none."""
-    listed = page.to_list(Item.to_dict)
-    return listed | {"first_id": listed["first_id"] or "", "last_id": listed["last_id"] or ""}

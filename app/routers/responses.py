@@ -8,7 +8,8 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.ids import new_tail
-from app.errors import ApiError, InvalidRequest
+from app.domain.item import Item
+from app.errors import InvalidRequest
 from app.openapi import request_body
 from app.routers.dependencies import (
     IdentifiedReader,
@@ -19,14 +20,13 @@ from app.routers.dependencies import (
     ServicesDep,
     services_of,
 )
-from app.routers.idempotent import begin, replayed
+from app.routers.idempotent import begin, replayed, trying
 from app.schemas.responses import InputTokensRequest, ResponseRequest, parse, parse_input_tokens
 from app.services.idempotency import JSON, Attempt
-from app.services.inference import able
-from app.services.responses.background import CHAT
+from app.services.inference import CHAT, able
 from app.services.responses.beginning import is_stored
 from app.services.responses.plan import tokens_of
-from app.services.responses.respond import event_stream, respond
+from app.services.responses.respond import events_behind, respond
 
 BODIES = (ResponseRequest, InputTokensRequest)
 """What the endpoints below take, for the API's description."""
@@ -46,12 +46,8 @@ async def create_response(request: Request, caller: Inferrer, body: JsonBody) ->
         attempt = await begin(request, caller, body)
     if attempt.replay is not None:
         return replayed(attempt.replay)
-    try:
+    async with trying(services.idempotency, attempt):
         return await respond(services, caller, asked, attempt, request.scope["state"])
-    except BaseException as error:
-        refused = isinstance(error, ApiError) and error.status < 500 and not attempt.again
-        await (services.idempotency.forget if refused else services.idempotency.failed)(attempt)
-        raise
 
 
 @router.post("/responses/input_tokens", openapi_extra=request_body(InputTokensRequest))
@@ -80,7 +76,7 @@ async def get_response(
         raise InvalidRequest(
             "Only a response that was made with `background` and `stream` can be streamed once more.", param="stream"
         )
-    return event_stream(services, found, starting_after)
+    return events_behind(services, found, starting_after)
 
 
 @router.delete("/responses/{response_id}")
@@ -102,4 +98,4 @@ async def list_input_items(
 ) -> dict[str, Any]:
     """List what went into a response."""
     found = await services.responses.inputs(caller.subject, response_id, page)
-    return found.to_list(lambda item: item.to_dict())
+    return found.to_list(Item.to_dict)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Request, Response
 
 from app.domain.principal import Principal
 from app.domain.run import Run
@@ -15,12 +14,12 @@ from app.domain.run_step import RunStep
 from app.domain.thread import thread_of
 from app.openapi import request_body
 from app.routers.dependencies import (
+    IdentifiedInferrer,
     IdentifiedReader,
     IdentifiedWriter,
     JsonBody,
     PageDep,
     ServicesDep,
-    requires,
     services_of,
 )
 from app.routers.idempotent import once
@@ -33,6 +32,7 @@ from app.schemas.runs import (
 )
 from app.schemas.threads import CreateThreadRequest
 from app.services import Services
+from app.services.relay import event_stream
 from app.services.threads import new_runs
 from app.services.threads.channel import Channel
 from app.services.threads.events import DONE, event, run_event
@@ -43,14 +43,12 @@ BODIES = (CreateRunRequest, CreateThreadAndRunRequest, ChangeRunRequest, SubmitT
 
 router = APIRouter(tags=["Runs"])
 CHANGE = request_body(ChangeRunRequest)
-STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-
-Runner = Annotated[Principal, Depends(requires("write", "identified", inference=True))]
-"""Somebody who may use models, and keeps what they say."""
 
 
 @router.post("/threads/runs", openapi_extra=request_body(CreateThreadAndRunRequest))
-async def create_thread_and_run(request: Request, services: ServicesDep, caller: Runner, body: JsonBody) -> Response:
+async def create_thread_and_run(
+    request: Request, services: ServicesDep, caller: IdentifiedInferrer, body: JsonBody
+) -> Response:
     """Make a thread and a run in it; with `stream`, as server-sent events."""
     wanted = parse(CreateThreadAndRunRequest, body)
     plan = await new_runs.plan(services, caller, wanted, request.scope["state"])
@@ -67,7 +65,7 @@ async def create_thread_and_run(request: Request, services: ServicesDep, caller:
 
 @router.post("/threads/{thread_id}/runs", openapi_extra=request_body(CreateRunRequest))
 async def create_run(
-    thread_id: str, request: Request, services: ServicesDep, caller: Runner, body: JsonBody
+    thread_id: str, request: Request, services: ServicesDep, caller: IdentifiedInferrer, body: JsonBody
 ) -> Response:
     """Have an assistant take its turn in a thread; with `stream`, as server-sent events."""
     wanted = parse(CreateRunRequest, body)
@@ -117,7 +115,7 @@ async def cancel_run(thread_id: str, run_id: str, services: ServicesDep, caller:
     "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs", openapi_extra=request_body(SubmitToolOutputsRequest)
 )
 async def submit_tool_outputs(
-    thread_id: str, run_id: str, request: Request, caller: Runner, body: JsonBody
+    thread_id: str, run_id: str, request: Request, caller: IdentifiedInferrer, body: JsonBody
 ) -> Response:
     """Give a run what all its calls came to; with `stream`, what follows comes as server-sent events."""
     services, wanted = services_of(request), parse(SubmitToolOutputsRequest, body)
@@ -176,9 +174,4 @@ async def _begun(
         told = msgspec.json.decode(bytes(response.body))
         channel.send(run_event(await _run(services, caller, told["thread_id"], told["id"])) + DONE)
         channel.close()
-    return _stream(services, channel)
-
-
-def _stream(services: Services, channel: Channel) -> Response:
-    events = channel.read(services.settings.stream_keepalive_s)
-    return StreamingResponse(events, media_type="text/event-stream", headers=STREAM_HEADERS)
+    return event_stream(channel.read(services.settings.stream_keepalive_s))

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from app.domain.page import Page
 from app.domain.stored_chat import StoredChat, StoredChatFilter
 from app.errors import InvalidRequest, NotFound
 from app.openapi import request_body
@@ -20,6 +19,7 @@ from app.routers.dependencies import (
 )
 from app.schemas.common import MAX_METADATA_PAIRS
 from app.schemas.stored_chats import ChangeStoredChatRequest, parse_change
+from app.storage.windows import page_of
 
 BODIES = (ChangeStoredChatRequest,)
 """What the endpoints below take, for the API's description."""
@@ -39,7 +39,7 @@ async def list_stored_chats(
     """List your stored chat completions, the oldest first; `metadata[key]=value` finds those it is written on."""
     wanted = StoredChatFilter(model, _metadata_of(request))
     found = await services.stores.stored_chats.list(caller.subject, page, wanted)
-    return _named(found.to_list(lambda chat: chat.to_dict()))
+    return found.to_list(StoredChat.to_dict, no_id="")
 
 
 @router.get("/chat/completions/{completion_id}")
@@ -73,20 +73,8 @@ async def list_stored_messages(
 ) -> dict[str, Any]:
     """List the messages that a stored chat completion answers."""
     chat = _found(await services.stores.stored_chats.get(caller.subject, completion_id))
-    messages = chat.message_list()
-    if page.order == "desc":
-        messages.reverse()
-    ids = [message["id"] for message in messages]
-    for name, id_ in (("after", page.after), ("before", page.before)):
-        if id_ is not None and id_ not in ids:
-            raise InvalidRequest(f"`{name}` names nothing in this list.", param=name)
-    start = ids.index(page.after) + 1 if page.after is not None else 0
-    end = ids.index(page.before) if page.before is not None else len(ids)
-    if page.before is not None and page.after is None:
-        start = max(0, end - page.limit)
-        return _named(Page(messages[start:end], start > 0).to_list(lambda message: message))
-    shown = messages[start : min(end, start + page.limit)]
-    return _named(Page(shown, start + page.limit < end).to_list(lambda message: message))
+    found = await page_of(chat.message_list(), page, lambda message: message["id"])
+    return found.to_list(dict, no_id="")
 
 
 def _metadata_of(request: Request) -> tuple[tuple[str, str], ...]:
@@ -96,11 +84,6 @@ def _metadata_of(request: Request) -> tuple[tuple[str, str], ...]:
     if len(found) > MAX_METADATA_PAIRS:
         raise InvalidRequest(f"metadata may have at most {MAX_METADATA_PAIRS} pairs.", param="metadata")
     return tuple(found)
-
-
-def _named(listed: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's document wants names here where there is nothing to name."""
-    return {**listed, "first_id": listed["first_id"] or "", "last_id": listed["last_id"] or ""}
 
 
 def _found(chat: StoredChat | None) -> StoredChat:

@@ -43,7 +43,6 @@ class ParsedResponse:
         model: The name the caller used, an alias perhaps.
         items: The input in the shape that the API shows, references (``item_reference``) among it; nothing perhaps,
             where something is continued.
-        text_input: Whether the input was a text alone, so that its only item is to blame as ``input``.
         previous: The response that is continued.
         conversation: The conversation that is continued and added to.
         store: None where the caller did not say.
@@ -53,7 +52,6 @@ class ParsedResponse:
 
     model: str
     items: list[Json]
-    text_input: bool
     instructions: str | None
     previous: str | None
     conversation: str | None
@@ -105,7 +103,6 @@ def _parsed(request: ResponseBasis, model: str, fields: Json, *, shown: Json) ->
     return ParsedResponse(
         model=model,
         items=_items(request),
-        text_input=isinstance(request.input, str),
         instructions=request.instructions,
         previous=previous,
         conversation=conversation,

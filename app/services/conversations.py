@@ -27,7 +27,6 @@ class ConversationService:
     def __init__(self, stores: Stores, purge: ConversationPurge) -> None:
         self._conversations = stores.conversations
         self._items = stores.items
-        self._words = stores.conversation_words
         self.purge = purge
 
     async def create(self, owner: str, wanted: CreateConversationRequest, tail: str | None = None) -> Conversation:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import Any, Protocol
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app.domain.usage import UsageStatus
 from app.errors import ApiError, ServerError
@@ -18,8 +18,11 @@ from app.services.backend import EngineResponse
 logger = logging.getLogger("manta")
 
 SSE = "text/event-stream"
+EVENT_STREAM = f"{SSE}; charset=utf-8"
+"""What streams of ours are, in full."""
+
 STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", EVENT_STREAM.encode()),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -232,6 +235,12 @@ async def _closing(response: EngineResponse) -> AsyncGenerator[None]:
 
 async def _send_chunk(send: Send, body: bytes, *, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def event_stream(events: AsyncIterable[bytes]) -> Response:
+    """A response of events that are made here, and not relayed."""
+    headers = {name.decode(): value.decode() for name, value in STREAM_HEADERS}
+    return StreamingResponse(events, headers=headers)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -16,7 +16,7 @@ from app.domain.item import OPEN, TURN_BITS, Item, Side, position, text_of
 from app.domain.page import Page, PageRequest
 from app.storage.conversation_words import ConversationWords
 from app.storage.database import DUPLICATE, Collection, Database, Document, built
-from app.storage.windows import Place, Windowed
+from app.storage.windows import Place, Windowed, page_of
 
 PER_INSERT: Final = 100
 """Items at the most in one insert: each is an entry in several indexes."""
@@ -145,16 +145,7 @@ class Items:
             InvalidRequest: The page hangs on an item that is not in the list.
         """
         items = await self.all_of_response(owner, response, side)
-
-        async def fetch(low: int, high: int) -> Sequence[Item]:
-            return items[low:high]
-
-        places = {item.id: (at, "") for at, item in enumerate(items)}
-
-        async def find(id_: str) -> Place | None:
-            return places.get(id_)
-
-        return await Windowed(fetch, lambda item: places[item.id], find, len(items)).page(page)
+        return await page_of(items, page, lambda item: item.id)
 
     async def set_extra(self, owner: str, item: Item) -> bool:
         """Store what only threads show of an item, as it is now; whether the item is there.

@@ -97,5 +97,25 @@ class Windowed(Generic[T]):
         return place
 
 
+async def page_of(items: Sequence[T], page: PageRequest, id_of: Callable[[T], str]) -> Page[T]:
+    """A part of a list that is short, and all there; it is in ascending order.
+
+    Raises:
+        InvalidRequest: ``after`` or ``before`` is nothing that this list has.
+    """
+    numbers = {id_of(item): number for number, item in enumerate(items)}
+
+    async def fetch(low: int, high: int) -> Sequence[T]:
+        return items[low:high]
+
+    async def find(id_: str) -> Place | None:
+        return (numbers[id_], id_) if id_ in numbers else None
+
+    def place(item: T) -> Place:
+        return numbers[id_of(item)], id_of(item)
+
+    return await Windowed(fetch, place, find, len(items)).page(page)
+
+
 def _between(low: Place | None, place: Place, high: Place | None) -> bool:
     return (low is None or low < place) and (high is None or place < high)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from app.services.answers.keeper import Answer
 from app.services.answers.kept import FRAME, OBJECT, spliced
 from app.services.idempotency import JSON, Idempotency
-from app.services.relay import STREAM_HEADERS
-
-SSE = STREAM_HEADERS[0][1].decode()
+from app.services.relay import EVENT_STREAM
 
 MOST_REPLAYED = 64 * 1024 * 1024
 """Bytes; a tenth of that is what they become. Beyond it an answer is made anew, in the place of the first."""
@@ -31,6 +29,6 @@ class Replays:
         if not answer.completion.complete or len(answer.raw) > MOST_REPLAYED:
             await self._idempotency.keep_failure(keeping.attempt, keeping.process)
             return
-        mark, content_type = (FRAME, SSE) if keeping.stream else (OBJECT, JSON)
+        mark, content_type = (FRAME, EVENT_STREAM) if keeping.stream else (OBJECT, JSON)
         body = spliced(answer.raw, keeping.metadata, mark)
         await self._idempotency.keep_answer(keeping.attempt, body, content_type)

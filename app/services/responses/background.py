@@ -22,22 +22,18 @@ from app.errors import (
     ServerError,
     ServiceUnavailable,
 )
-from app.schemas.json_body import is_object
 from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.answers.keeping import Keeping
-from app.services.backend import EngineResponse
+from app.services.engine_errors import error_of_refusal, is_refusal
 from app.services.generation import generate
-from app.services.inference import Prepared, Route, prepare
+from app.services.inference import CHAT, Prepared, prepare
 from app.services.jobs import Job, Why
 from app.services.responses.archive import persist
-from app.services.responses.engine_errors import error_of
 from app.services.responses.feeds import Feed
-from app.services.responses.translation import BLANK, Told, Translation, is_refusal
+from app.services.responses.translation import BLANK, Told, Translation
 
 T = TypeVar("T")
-
-CHAT = Route("/v1/chat/completions", "chat")
 
 TRIES, RETRY_S = 30, 2.0
 """How often, and after how long, one that was taken over is tried again: its model may be on its way up as well."""
@@ -137,7 +133,7 @@ class _Work:
             self._prepared = None
             async with generate(prepared) as answer:
                 if is_refusal(answer):
-                    raise await _refused(answer)
+                    raise await error_of_refusal(answer)
                 await self._begun(translation)
                 told = Told(answer)
                 async for chunk in told:
@@ -225,15 +221,6 @@ class _Work:
     def _abandon(self) -> None:
         if self._prepared is not None:
             self._prepared.abandon(ServerError(BROKEN))
-
-
-async def _refused(answer: EngineResponse) -> ApiError:
-    """What an engine says that does not even begin."""
-    said: Any = None
-    with contextlib.suppress(msgspec.MsgspecError):
-        said = msgspec.json.decode(b"".join([part async for part in answer]))
-    error = said.get("error") if is_object(said) else None
-    return error_of(error if is_object(error) else {})
 
 
 async def _in_any_case(job: Job, act: Callable[[], Awaitable[T]]) -> T:

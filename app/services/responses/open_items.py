@@ -11,8 +11,6 @@ from app.services.responses.events import EventWriter
 
 Json = dict[str, Any]
 
-NO_LOGPROBS: Final = b"[]"
-
 
 @dataclass(frozen=True, slots=True)
 class TextKind:

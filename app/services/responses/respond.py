@@ -6,27 +6,25 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from app.domain.principal import Principal
 from app.domain.stored_response import StoredResponse
-from app.errors import ApiError, InvalidRequest
+from app.errors import InvalidRequest
 from app.schemas.responses import ParsedResponse
 from app.services import Services
 from app.services.answers.kept import Kept
 from app.services.answers.record import Record
 from app.services.backend import EngineResponse
+from app.services.engine_errors import error_in
 from app.services.idempotency import JSON, Attempt
-from app.services.inference import OUTPUT_CAPS, Prepared, able, prepare
-from app.services.relay import STREAM_HEADERS, Relay
-from app.services.responses.background import CHAT, work
+from app.services.inference import CHAT, OUTPUT_CAPS, Prepared, able, prepare
+from app.services.relay import EVENT_STREAM, Relay, event_stream
+from app.services.responses.background import work
 from app.services.responses.beginning import Beginning, begin, is_stored
-from app.services.responses.engine_errors import error_of
 from app.services.responses.plan import Plan, plan_of
 from app.services.responses.retelling import stream_of
 from app.services.responses.translation import Told, Translated, Translation
-
-SSE = STREAM_HEADERS[0][1].decode()
 
 
 async def respond(
@@ -78,12 +76,11 @@ async def _let_in(services: Services, caller: Principal, plan: Plan, state: dict
         raise
 
 
-def event_stream(services: Services, response: StoredResponse, after: int) -> Response:
+def events_behind(services: Services, response: StoredResponse, after: int) -> Response:
     """The events of a response in the background behind a number, as they come."""
     keepalive_s = services.settings.stream_keepalive_s
     events = services.responses.feeds.read(response.owner, response.id, after, keepalive_s)
-    headers = {name.decode(): value.decode() for name, value in STREAM_HEADERS}
-    return StreamingResponse(events, headers=headers)
+    return event_stream(events)
 
 
 async def _told_again(
@@ -92,8 +89,8 @@ async def _told_again(
     if response.streams:
         # Its events are there for whoever asks again: what they were is not kept a second time.
         await services.idempotency.failed(attempt)
-        return event_stream(services, response, -1)
-    content_type = SSE if asked.stream else JSON
+        return events_behind(services, response, -1)
+    content_type = EVENT_STREAM if asked.stream else JSON
     body = stream_of(response) if asked.stream else msgspec.json.encode(response.body)
     await services.idempotency.done(attempt, body, content_type)
     return Response(body, media_type=content_type)
@@ -168,7 +165,7 @@ class _Foreground:
 
     async def _on_end(self, body: bytes) -> None:
         self._told = True
-        await self._services.idempotency.done(self._attempt, body, SSE if self._stream else JSON)
+        await self._services.idempotency.done(self._attempt, body, EVENT_STREAM if self._stream else JSON)
 
     async def _on_close(self) -> None:
         if self._keeping is not None:
@@ -178,10 +175,4 @@ class _Foreground:
 
     def _last_words(self, error: bytes) -> bytes:
         """The end of a stream that has begun, and of which nothing came."""
-        said = msgspec.json.decode(error, type=_Refusal).error
-        failure: ApiError = error_of(said)
-        return self._translation.start() + self._translation.fail(failure)
-
-
-class _Refusal(msgspec.Struct):
-    error: dict[str, Any]
+        return self._translation.start() + self._translation.fail(error_in(error))

@@ -13,18 +13,13 @@ from app.domain.completion import Completion
 from app.errors import ApiError, ServerError
 from app.services.answers.kept import DONE
 from app.services.backend import EngineResponse
-from app.services.relay import SSE
+from app.services.engine_errors import is_refusal
 from app.services.responses.translator import ENDED, Translator
 
 logger = logging.getLogger("manta")
 
 BLANK = b"\n\n"
 JSON = "application/json"
-
-
-def is_refusal(response: EngineResponse) -> bool:
-    """Whether an engine that was asked for a stream answered something else."""
-    return response.status >= 400 or not response.content_type.startswith(SSE)
 
 
 class Translation:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from app.domain.chat_chunk import Chunk, decoded
 from app.domain.response import IncompleteReason, Status, ended, failed, incomplete, usage_of
 from app.errors import ApiError, ServerError
-from app.services.responses.engine_errors import error_of
+from app.services.engine_errors import error_of
 from app.services.responses.events import TERMINAL, EventWriter
 from app.services.responses.frames import Hole, hole_of
 from app.services.responses.output import Output
@@ -68,11 +68,6 @@ class Translator:
     def error(self) -> ApiError | None:
         """What went wrong, as far as it is known."""
         return self._error
-
-    @property
-    def next_number(self) -> int:
-        """The number of the next event."""
-        return self._events.number
 
     def queue(self) -> bytes:
         """The first events of a response that has to wait."""

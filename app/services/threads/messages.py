@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from app.domain.conversation import Conversation, title_of
@@ -15,7 +14,7 @@ from app.schemas.threads import ChangeMessageRequest, CreateMessageRequest
 from app.services.threads.message_items import check_message, item_of, said
 from app.storage.stores import Stores
 from app.storage.users import now_ms
-from app.storage.windows import Place, Windowed
+from app.storage.windows import page_of
 
 
 class MessageService:
@@ -120,15 +119,7 @@ class MessageService:
         ids = await self._steps.said(owner, run) if is_id(run, "run") else ()
         found = [await self._items.get(owner, conversation.id, id_) for id_ in ids]
         items = sorted((item for item in found if item is not None), key=lambda item: item.position)
-        places = {item.id: (at, "") for at, item in enumerate(items)}
-
-        async def fetch(low: int, high: int) -> Sequence[Item]:
-            return items[low:high]
-
-        async def find(id_: str) -> Place | None:
-            return places.get(id_)
-
-        return await Windowed(fetch, lambda item: places[item.id], find, len(items)).page(page)
+        return await page_of(items, page, lambda item: item.id)
 
 
 def _there(item: Item | None) -> Item:

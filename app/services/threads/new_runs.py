@@ -17,14 +17,12 @@ from app.schemas import chat
 from app.schemas.runs import RunFields, SubmitToolOutputsRequest
 from app.schemas.threads import CreateMessageRequest
 from app.services import Services
-from app.services.inference import Route, able, check_output_cap
+from app.services.inference import CHAT, able, check_output_cap
 from app.services.threads.channel import Channel
 from app.services.threads.events import DONE, run_event, step_event
 from app.services.threads.message_items import check_messages, item_of, said
 from app.services.threads.orders import chat_of, order_of
 from app.storage.users import now_ms
-
-CHAT = Route("/v1/chat/completions", "chat")
 
 
 @dataclass(frozen=True, slots=True)

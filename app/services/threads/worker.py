@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from app.domain.completion import Completion, of_body, of_stream
+from app.domain.completion import Completion, of_stream
 from app.domain.round_end import BROKEN, Ending, RoundEnd, end_round
 from app.domain.run import ErrorCode, LastError, Run
 from app.errors import ApiError, DatabaseUnavailable, PermissionDenied
@@ -17,14 +17,12 @@ from app.schemas import chat
 from app.services import Services
 from app.services.answers.keeping import Keeping
 from app.services.answers.record import Record
-from app.services.backend import EngineResponse
+from app.services.engine_errors import error_of_refusal, is_refusal
 from app.services.generation import generate
-from app.services.inference import able, prepare
+from app.services.inference import CHAT, able, prepare
 from app.services.jobs import Job, Why
-from app.services.relay import SSE
 from app.services.threads.channel import Channel
 from app.services.threads.events import RoundEvents, run_event
-from app.services.threads.new_runs import CHAT
 from app.services.threads.orders import chat_of
 from app.services.threads.prompt import PromptTooLong, prompt_of
 from app.services.threads.round_store import RoundStore
@@ -159,8 +157,8 @@ class RunWorker:
             self._open_record(run, attempt, guest=caller.role == "guest")
         prepared = await prepare(services, caller, CHAT, parsed, state)
         async with generate(prepared) as answer:
-            if answer.status >= 400 or not answer.content_type.startswith(SSE):
-                raise _Failed(await _refused(answer))
+            if is_refusal(answer):
+                raise await error_of_refusal(answer)
             async for chunk in answer:
                 attempt.take(chunk)
         return "answered"
@@ -215,12 +213,6 @@ async def _sleep(job: Job, seconds: float) -> None:
     except asyncio.CancelledError:
         if job.why is not Why.CANCELLED:
             raise
-
-
-async def _refused(answer: EngineResponse) -> LastError:
-    body = b"".join([chunk async for chunk in answer])
-    told = _told_error(of_body(body))
-    return LastError(_CODES.get(answer.status, "server_error"), told.message)
 
 
 def _told_error(completion: Completion) -> LastError:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import EngineCrashed, InvalidRequest, ServerError, ServiceUnavailable
-from app.services.responses.engine_errors import error_of
+from app.services.engine_errors import error_of
 
 
 @pytest.mark.parametrize(
