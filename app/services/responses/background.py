@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -31,6 +32,8 @@ from app.services.jobs import Job, Why
 from app.services.responses.archive import persist
 from app.services.responses.feeds import Feed
 from app.services.responses.translation import BLANK, Told, Translation
+
+T = TypeVar("T")
 
 TRIES, RETRY_S = 30, 2.0
 """How often, and after how long, one that was taken over is tried again: its model may be on its way up as well."""
@@ -68,7 +71,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
     responses = services.stores.responses
     response: StoredResponse | None = None
     try:
-        response = await persist(lambda: responses.find(job.id))
+        response = await _in_any_case(job, lambda: responses.find(job.id))
         if response is not None and response.task is not None and not response.is_over:
             under_way = _Work(services, job, response, msgspec.convert(response.task, Task), prepared)
             prepared = None
@@ -77,7 +80,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
         # Nobody else would ever end it.
         if (unfinished := response) is not None:
             lost = {**failed(unfinished.body, BROKEN, "server_error"), "status": "failed"}
-            await persist(lambda: responses.finish(job.id, lost, runner=services.liveness.id))
+            await _in_any_case(job, lambda: responses.finish(job.id, lost, runner=services.liveness.id))
         raise
     finally:
         if prepared is not None:
@@ -103,7 +106,7 @@ class _Work:
         """All of it."""
         async with AsyncExitStack() as stack:
             stack.callback(self._abandon)
-            first = await persist(self._begin_anew) if self._response.attempt else 0
+            first = await _in_any_case(self._job, self._begin_anew) if self._response.attempt else 0
             translation = Translation(self._response.body, self._task.keeping.tail, first=first)
             if self._response.streams:
                 feeding = self._services.responses.feeds.feeding(self._response, first)
@@ -123,7 +126,7 @@ class _Work:
 
     async def _answer(self, translation: Translation) -> bytes:
         """Have it answered; the last events."""
-        if self._response.cancel:
+        if self._response.cancel or self._job.why is Why.CANCELLED:
             return translation.cancel()
         try:
             prepared = self._prepared or await self._prepare()
@@ -190,21 +193,22 @@ class _Work:
 
     async def _store(self, translation: Translation) -> None:
         archive, response = self._services.responses, self._response
+        keeping = msgspec.structs.replace(self._task.keeping, process=self._runner)
         if self._feed is not None:
             await self._feed.drained()
 
         async def keep() -> None:
             now = await self._stores.responses.find(response.id)
             if now is not None and now.runner == self._runner:
-                archive.expect(response.id, translation)
+                archive.expect(keeping, translation)
                 # A guest's may be an account's by now.
-                keeping = msgspec.structs.replace(self._task.keeping, owner=now.owner)
-                await self._services.answers.keeper.keep(keeping, b"".join(self._raw))
+                theirs = msgspec.structs.replace(keeping, owner=now.owner, guest=False)
+                await self._services.answers.keeper.keep(theirs, b"".join(self._raw))
 
         try:
             await persist(keep)
         finally:
-            archive.forget(response.id)
+            archive.forget(keeping)
 
     @property
     def _runner(self) -> str:
@@ -217,6 +221,17 @@ class _Work:
     def _abandon(self) -> None:
         if self._prepared is not None:
             self._prepared.abandon(ServerError(BROKEN))
+
+
+async def _in_any_case(job: Job, act: Callable[[], Awaitable[T]]) -> T:
+    """Do something in the database though the job may have to end: who is to store that needs it done."""
+    while True:
+        try:
+            return await persist(act)
+        except asyncio.CancelledError:
+            if job.why is not Why.CANCELLED:
+                raise
+            _go_on()
 
 
 def _go_on() -> None:
