@@ -29,6 +29,8 @@ BODIES = (CreateConversationRequest, ChangeConversationRequest, AddItemsRequest)
 
 MAX_DELETED = 100
 MAX_WORDS = 16
+HISTORY = 100
+"""Items at the most that come with a conversation."""
 
 router = APIRouter(tags=["Conversations"])
 CHANGE = request_body(ChangeConversationRequest)
@@ -108,9 +110,9 @@ async def delete_conversations(
 
 @router.get("/conversations/{conversation_id}")
 async def get_conversation(conversation_id: str, services: ServicesDep, caller: IdentifiedReader) -> dict[str, Any]:
-    """One of your conversations with the end of its history: `items` has the newest, in the order they were said."""
+    """One of your conversations with its history: `items` has the newest 100, in the order they were said."""
     conversation = await services.conversations.get(caller.subject, conversation_id)
-    newest = await services.conversations.newest(conversation, PageRequest())
+    newest = await services.conversations.newest(conversation, PageRequest(HISTORY))
     return conversation.to_dict() | {"items": newest.to_list(Item.to_dict, no_id="")}
 
 

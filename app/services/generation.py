@@ -11,7 +11,7 @@ from app.errors import ApiError, ServerError
 from app.services.backend import EngineResponse
 from app.services.inference import Prepared, Wrap
 from app.services.metering import MeteredRequest
-from app.services.relay import LAST_EVENT, SSE
+from app.services.relay import SSE, is_last
 
 
 @asynccontextmanager
@@ -67,7 +67,7 @@ class _Watched:
         async for chunk in self._inner:
             self._metered.events += chunk.count(b"\n\n")
             # Whoever reads it may stop at the last event.
-            self.complete = any(mark in chunk for mark in LAST_EVENT)
+            self.complete = is_last(chunk)
             yield chunk
         self.complete = self.complete or not self.content_type.startswith(SSE)
 

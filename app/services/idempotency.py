@@ -107,7 +107,7 @@ class Idempotency:
     async def forget(self, attempt: Attempt) -> None:
         """It did not come to anything, and nothing is stored: the next try is the first."""
         if attempt.id is not None:
-            await self._tell(attempt.id, self._keys.forget(attempt.id))
+            await self._tell(attempt.id, self._keys.forget(attempt.id, self._liveness.id))
 
     async def keep_answer(self, id_: str, body: bytes, content_type: str) -> None:
         """What ``done`` does, for whoever tries again by themselves.
@@ -124,7 +124,9 @@ class Idempotency:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        self._under_way.discard(id_)
+        if process == self._liveness.id:
+            # Another's is over, and this one may have begun it anew.
+            self._under_way.discard(id_)
         await self._keys.failed(id_, process)
 
     async def _again(self, stored: StoredAttempt, fingerprint: str) -> Attempt:

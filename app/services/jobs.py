@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from app.errors import DatabaseUnavailable, ServiceUnavailable
 from app.services.liveness import DeadProcess, Liveness
+from app.services.persist import persist
 
 logger = logging.getLogger("manta")
 
@@ -71,7 +72,7 @@ class Job:
         self.task.uncancel()
 
     async def to_its_end(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Do the last thing: a caller's word that the job is to end comes too late from here on.
+        """Do what has to be done though a caller wants the job to end: others wait for it, or it is the end.
 
         Args:
             act: May be begun more than once.
@@ -83,6 +84,10 @@ class Job:
                 if self.why is not Why.CANCELLED:
                     raise
                 self.go_on()
+
+    async def persist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """The same for something in the database, however long that is away."""
+        return await self.to_its_end(lambda: persist(act))
 
     async def _run(self) -> None:
         self._began = True

@@ -36,6 +36,11 @@ LAST_EVENT = (b"data: [DONE]", b"event: message_stop", b"event: response.complet
 """How streams say that they are whole: OpenAI's chats, Anthropic's, OpenAI's responses."""
 
 
+def is_last(chunk: bytes) -> bool:
+    """Whether a part of a stream says that it is whole: at the start of a line, for answers may quote what says so."""
+    return any(chunk.startswith(mark) or b"\n" + mark in chunk for mark in LAST_EVENT)
+
+
 class Watch(Protocol):
     """Hears how an answer does on its way to the caller.
 
@@ -168,7 +173,7 @@ class Relay(Response):
             async for chunk in response:
                 watch.events += chunk.count(b"\n\n")
                 await _send_chunk(send, chunk)
-            self._complete = any(mark in chunk for mark in LAST_EVENT)
+            self._complete = is_last(chunk)
         await _send_chunk(send, b"", more=False)
 
     async def _fetch_with_keepalive(self, send: Send) -> EngineResponse:

@@ -106,14 +106,14 @@ class IdempotencyKeys:
         async with self._database.operation():
             await self._keys.update_one(where, {"$set": {"status": "failed"}})
 
-    async def forget(self, id_: str) -> None:
-        """Let the key count as unused.
+    async def forget(self, id_: str, process: str) -> None:
+        """Let the key count as unused, unless another process is at it by now.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            await self._keys.delete_one({"_id": {"$eq": id_}, "status": {"$ne": "done"}})
+            await self._keys.delete_one({"_id": {"$eq": id_}, "process": {"$eq": process}, "status": {"$ne": "done"}})
 
     async def forget_old(self, old: StoredAttempt) -> None:
         """The same for one whose time is over, if the database has not done so yet.

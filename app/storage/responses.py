@@ -103,13 +103,16 @@ class Responses:
             )
         return result.matched_count == 1
 
-    async def finish(self, id_: str, body: Mapping[str, Any], *, runner: str | None = None) -> bool:
+    async def finish(
+        self, id_: str, body: Mapping[str, Any], *, runner: str | None = None, created_at_ms: int | None = None
+    ) -> bool:
         """Note how one ended, and what it came to, as ``body`` says; False if that was noted before.
 
         One that was given up for lost may yet be found.
 
         Args:
             runner: Only if this process works on it.
+            created_at_ms: Only if it is the one that was begun then, and no later try under the same id.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -118,6 +121,8 @@ class Responses:
         if runner is not None:
             under_way["runner"] = {"$eq": runner}
         where: Document = {"_id": {"$eq": id_}, "$or": [under_way, {"lost": True}]}
+        if created_at_ms is not None:
+            where["created_at_ms"] = created_at_ms
         change = {"$set": {"status": body["status"], "body": json_text(body)}, "$unset": dict(_WHILE_OPEN)}
         async with self._database.operation():
             return (await self._responses.update_one(where, change)).matched_count == 1

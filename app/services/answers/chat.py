@@ -59,6 +59,9 @@ async def answer_kept(services: Services, asked: Asked) -> Relay:
         keeping = await _begin(services, asked, turn)
     except BaseException as error:
         prepared.abandon(error)
+        if keep.store:
+            with contextlib.suppress(DatabaseUnavailable):
+                await services.stores.stored_chats.forget(caller.subject, _completion_id(asked.attempt))
         raise
 
     async def undo() -> None:
@@ -104,15 +107,17 @@ async def _undo(services: Services, asked: Asked, turn: Turn | None) -> None:
     """The engine gave no answer: nothing of the attempt remains."""
     attempt = asked.attempt
     gone = False
-    with contextlib.suppress(DatabaseUnavailable):
+    try:
         if asked.keep.store:
             await services.stores.stored_chats.forget(asked.caller.subject, _completion_id(attempt))
         if turn is not None:
             await take_back(services, turn)
         gone = not attempt.again
-    if not gone:
+    except DatabaseUnavailable:
         logger.warning("A question that was not answered stays where it was asked")
-    await (services.idempotency.forget if gone else services.idempotency.failed)(attempt)
+    finally:
+        # Though the caller left meanwhile: whoever asks again would be told to wait for ever.
+        await (services.idempotency.forget if gone else services.idempotency.failed)(attempt)
 
 
 def _completion_id(attempt: Attempt) -> str:

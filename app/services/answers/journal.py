@@ -24,6 +24,8 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 COMPLAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 30.0
+UNKEPT = ".unkept"
+"""What the files of answers end with that no database takes: they lie beside the folders until an operator looks."""
 
 
 class Journal:
@@ -54,6 +56,7 @@ class Journal:
         self._folder: SpoolFolder | None = None
         self._made = 0
         self._under_way: set[Record] = set()
+        self._ending: set[Record] = set()
         self._left: deque[Record] = deque()
         self._bytes_left = 0
         self._something_left = asyncio.Event()
@@ -117,11 +120,12 @@ class Journal:
         self._tasks = []
         folder, self._folder = self._folder, None
         if folder is not None:
-            (folder.close if self._left else folder.remove)()
+            (folder.close if self._left or self._ending else folder.remove)()
 
     async def end(self, record: Record) -> None:
         """See ``Record.end``."""
         self._under_way.discard(record)
+        self._ending.add(record)
         try:
             await self._keep(record)
         except DatabaseUnavailable:
@@ -134,6 +138,8 @@ class Journal:
             # Whoever waited for it was cancelled.
             self._wait_for_database(record)
             raise
+        finally:
+            self._ending.discard(record)
 
     def leave(self, record: Record) -> None:
         """See ``Record.leave``."""
@@ -174,8 +180,8 @@ class Journal:
                 continue
             except Exception:
                 # One that cannot be kept must not keep the others back.
-                logger.exception("An answer of %s cannot be kept, and is left out", record.keeping.owner)
-                record.delete()
+                record.save()
+                self._put_aside(record.path, record.keeping.owner)
             else:
                 self._is_back()
             wait_s = FIRST_WAIT_S
@@ -211,15 +217,26 @@ class Journal:
             folder.remove()
 
     async def _adopt_file(self, path: Path) -> None:
-        found = read_back(path)
-        if found is not None:
-            try:
+        try:
+            found = read_back(path)
+            if found is not None:
                 await self.keeper.keep(*found)
-            except DatabaseUnavailable:
-                raise
-            except Exception:
-                logger.exception("An answer of %s cannot be kept, and is left out", found[0].owner)
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            self._put_aside(path, "somebody")
+        else:
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+
+    def _put_aside(self, path: Path, owner: str) -> None:
+        """Have one that cannot be kept keep nothing back, and be there for whoever finds out why."""
+        aside = self._root / f"{path.parent.name}-{path.stem}{UNKEPT}"
+        try:
+            path.rename(aside)
+        except OSError as error:
+            logger.exception("An answer of %s cannot be kept, nor put aside: %s", owner, error)
+        else:
+            logger.exception("An answer of %s cannot be kept, and is put aside: %s", owner, aside)
 
     def _is_away(self) -> None:
         if not self._away:

@@ -73,6 +73,8 @@ class Keeper:
         keeping, items = answer.keeping, answer.items
         if not items or (keeping.conversation is None and keeping.response is None):
             return
+        if keeping.response is not None and await self._was_begun_anew(keeping.response, keeping.created_at_ms):
+            return
         conversations = self._stores.conversations
         if keeping.conversation is not None:
             if await conversations.get(keeping.owner, keeping.conversation) is None:
@@ -81,6 +83,11 @@ class Keeper:
             if keeping.untitled and (title := first_title(text_of(item.body) for item in items)) is not None:
                 await conversations.title_if_none(keeping.owner, keeping.conversation, title)
         await self._stores.items.put(keeping.owner, items)
+
+    async def _was_begun_anew(self, response: str, created_at_ms: int) -> bool:
+        """Whether a response of this id is another try's by now, whose items have the same ids."""
+        stored = await self._stores.responses.find(response)
+        return stored is not None and stored.created_at_ms != created_at_ms
 
 
 def answer_of(keeping: Keeping, raw: bytes) -> Answer:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
 from app.services.answers.keeping import Keeping
 
 
@@ -41,7 +39,7 @@ class Record:
         complain: Hears what the disk says.
 
     Attributes:
-        size: How long the file is.
+        size: How long it is, on disk and in memory.
         over: Whether nothing more is written.
     """
 
@@ -49,6 +47,7 @@ class Record:
         self.keeping = keeping
         self.path = path
         self.size = 0
+        self._written = 0
         self.over = False
         self._journal = journal
         self._complain = complain
@@ -88,7 +87,7 @@ class Record:
         Raises:
             OSError: The file is not there any more.
         """
-        written = self.path.read_bytes() if self.size else b""
+        written = self.path.read_bytes() if self._written else b""
         return (written + b"".join(self._in_memory)).partition(b"\n")[2]
 
     def delete(self) -> None:
@@ -97,11 +96,17 @@ class Record:
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
+    def save(self) -> None:
+        """Have all of it on disk after all, if that takes it by now."""
+        with contextlib.suppress(OSError), self.path.open("ab") as file:
+            file.write(b"".join(self._in_memory))
+
     def _append(self, part: bytes) -> None:
+        self.size += len(part)
         if self._file >= 0 and not self._in_memory:
             try:
                 written = os.write(self._file, part)
-                self.size += written
+                self._written += written
                 part = part[written:]
             except OSError as error:
                 self._complain(error)
@@ -120,9 +125,7 @@ def read_back(path: Path) -> tuple[Keeping, bytes] | None:
 
     Raises:
         OSError: It cannot be read.
+        msgspec.MsgspecError: It says something that nobody understands.
     """
-    line, _, answer = path.read_bytes().partition(b"\n")
-    try:
-        return Keeping.decode(line), answer
-    except msgspec.MsgspecError:
-        return None
+    line, ended, answer = path.read_bytes().partition(b"\n")
+    return (Keeping.decode(line), answer) if ended else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from app.domain.item import Item
 from app.domain.page import Page, PageRequest
@@ -11,6 +12,7 @@ from app.domain.response import failed
 from app.domain.stored_response import StoredResponse
 from app.errors import InvalidRequest, NotFound
 from app.services.answers.keeper import Answer, Keeper
+from app.services.answers.keeping import Keeping
 from app.services.jobs import Jobs, Why
 from app.services.liveness import DeadProcess, Liveness
 from app.services.persist import persist
@@ -21,8 +23,12 @@ from app.storage.stores import Stores
 
 logger = logging.getLogger("manta")
 
+_Try = tuple[str, int]
+"""A response, and when it was begun: under an ``Idempotency-Key`` it may be begun again, with the same id."""
+
 GONE = "The gateway that worked on this response is gone. Try again."
 GIVE_UP_AT_ONCE = 100
+MOST_DISCARDS = 1000
 CANCEL_POLL_S = 0.25
 
 
@@ -48,7 +54,7 @@ class ResponseArchive:
         self._jobs = jobs
         self._liveness = liveness
         self._grace_s = grace_s
-        self._translations: dict[str, Translation] = {}
+        self._translations: dict[_Try, Translation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         keeper.add("response", self._keep)
         liveness.add_heir(self._give_up)
@@ -115,35 +121,47 @@ class ResponseArchive:
         await self.get(owner, id_)
         return await self._stores.items.of_response(owner, id_, "input", page)
 
-    def expect(self, id_: str, translation: Translation) -> None:
+    def expect(self, keeping: Keeping, translation: Translation) -> None:
         """Have a response become what this says, once its answer is kept."""
-        self._translations[id_] = translation
+        self._translations[_try_of(keeping)] = translation
 
-    def closed(self, id_: str) -> None:
+    def closed(self, keeping: Keeping) -> None:
         """Nobody reads the answer any more: unless it was over, it becomes what was written down of it."""
-        translation = self._translations.get(id_)
+        translation = self._translations.get(_try_of(keeping))
         if translation is not None and not translation.is_over:
-            del self._translations[id_]
+            self.forget(keeping)
 
-    def forget(self, id_: str) -> None:
+    def forget(self, keeping: Keeping) -> None:
         """Whatever was expected of a response, it is no more."""
-        self._translations.pop(id_, None)
+        self._translations.pop(_try_of(keeping), None)
 
-    def discard(self, response: StoredResponse) -> None:
-        """Delete a response whose answer never began, as soon as may be."""
+    def discard(self, response: StoredResponse, inputs: Sequence[Item]) -> asyncio.Task[None] | None:
+        """Delete a response whose answer never began, and what was asked, as soon as may be."""
+        if len(self._tasks) >= MOST_DISCARDS:
+            logger.warning("What was begun in vain is left: there is too much of it")
+            return None
 
         async def discard() -> None:
-            await self._delete_rest(response.owner, response.id)
-            await self._responses.delete(response.owner, response.id)
+            stored = await self._responses.find(response.id)
+            if stored is not None and stored.created_at_ms != response.created_at_ms:
+                # It was asked for once more, and that went well.
+                return
+            owner = response.owner if stored is None else stored.owner
+            for item in inputs:
+                if item.conversation is not None:
+                    await self._stores.items.delete(owner, item.conversation, item.id)
+            await self._delete_rest(owner, response.id)
+            await self._responses.delete(owner, response.id)
 
         task = asyncio.create_task(persist(discard), name=f"discard {response.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def undo(self, response: StoredResponse) -> None:
+    async def undo(self, response: StoredResponse, inputs: Sequence[Item]) -> None:
         """The same, and wait for it if the database answers."""
-        self.discard(response)
-        await asyncio.wait(set(self._tasks), timeout=1)
+        if (task := self.discard(response, inputs)) is not None:
+            await asyncio.wait((task,), timeout=1)
 
     async def close(self) -> None:
         """Begin nothing more; what is left is given up by others."""
@@ -159,23 +177,24 @@ class ResponseArchive:
         """See ``Keeper``."""
         id_ = answer.keeping.response
         assert id_ is not None
-        translation = self._translations.get(id_)
+        keeping = answer.keeping
+        translation = self._translations.get(_try_of(keeping))
         if translation is None:
             stored = await self._responses.find(id_)
             if stored is None:
                 # It was deleted meanwhile.
-                await self._delete_rest(answer.keeping.owner, id_)
+                await self._delete_rest(keeping.owner, id_)
                 return
-            translation = Translation(stored.body, answer.keeping.tail)
+            translation = Translation(stored.body, keeping.tail)
             translation.read_back(answer.raw, answer.completion)
         elif not translation.is_over:
             translation.finish()
-        # Whoever works on it makes sure by themselves that it is theirs.
-        runner = None if id_ in self._translations else answer.keeping.process
-        kept = await self._responses.finish(id_, translation.response, runner=runner)
-        self._translations.pop(id_, None)
+        kept = await self._responses.finish(
+            id_, translation.response, runner=keeping.process, created_at_ms=keeping.created_at_ms
+        )
+        self.forget(keeping)
         if not kept and await self._responses.find(id_) is None:
-            await self._delete_rest(answer.keeping.owner, id_)
+            await self._delete_rest(keeping.owner, id_)
 
     async def _give_up(self, dead: DeadProcess) -> bool:
         """The heir of what dead processes answered to callers: somebody may have the journal, and then has the time."""
@@ -187,3 +206,7 @@ class ResponseArchive:
             await self._responses.give_up(response, {**lost, "status": "failed"})
         logger.warning("%d responses of a process that died are lost", len(left))
         return len(left) < GIVE_UP_AT_ONCE
+
+
+def _try_of(keeping: Keeping) -> _Try:
+    return keeping.response or "", keeping.created_at_ms

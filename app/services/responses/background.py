@@ -69,7 +69,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
     responses = services.stores.responses
     response: StoredResponse | None = None
     try:
-        response = await persist(lambda: responses.find(job.id))
+        response = await job.persist(lambda: responses.find(job.id))
         if response is not None and response.task is not None and not response.is_over:
             under_way = _Work(services, job, response, msgspec.convert(response.task, Task), prepared)
             prepared = None
@@ -78,7 +78,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
         # Nobody else would ever end it.
         if (unfinished := response) is not None:
             lost = {**failed(unfinished.body, BROKEN, "server_error"), "status": "failed"}
-            await persist(lambda: responses.finish(job.id, lost, runner=services.liveness.id))
+            await job.persist(lambda: responses.finish(job.id, lost, runner=services.liveness.id))
         raise
     finally:
         if prepared is not None:
@@ -104,7 +104,7 @@ class _Work:
         """All of it."""
         async with AsyncExitStack() as stack:
             stack.callback(self._abandon)
-            first = await persist(self._begin_anew) if self._response.attempt else 0
+            first = await self._job.persist(self._begin_anew) if self._response.attempt else 0
             translation = Translation(self._response.body, self._task.keeping.tail, first=first)
             if self._response.streams:
                 feeding = self._services.responses.feeds.feeding(self._response, first)
@@ -124,7 +124,7 @@ class _Work:
 
     async def _answer(self, translation: Translation) -> bytes:
         """Have it answered; the last events."""
-        if self._response.cancel:
+        if self._response.cancel or self._job.why is Why.CANCELLED:
             return translation.cancel()
         try:
             prepared = self._prepared or await self._prepare()
@@ -182,21 +182,22 @@ class _Work:
     async def _store(self, translation: Translation) -> None:
         """Store what came of it."""
         archive, response = self._services.responses, self._response
+        keeping = msgspec.structs.replace(self._task.keeping, process=self._runner)
         if self._feed is not None:
             await self._feed.drained()
 
         async def keep() -> None:
             now = await self._stores.responses.find(response.id)
             if now is not None and now.runner == self._runner:
-                archive.expect(response.id, translation)
+                archive.expect(keeping, translation)
                 # A guest's may be an account's by now.
-                keeping = msgspec.structs.replace(self._task.keeping, owner=now.owner)
-                await self._services.answers.keeper.keep(keeping, b"".join(self._raw))
+                theirs = msgspec.structs.replace(keeping, owner=now.owner, guest=False)
+                await self._services.answers.keeper.keep(theirs, b"".join(self._raw))
 
         try:
             await persist(keep)
         finally:
-            archive.forget(response.id)
+            archive.forget(keeping)
 
     @property
     def _runner(self) -> str:

@@ -23,6 +23,7 @@ from app.services.conversations import no_conversation
 from app.services.idempotency import Attempt
 from app.services.responses.background import Task
 from app.services.responses.plan import Plan, check_known
+from app.storage.stores import Stores
 
 MOST_BYTES = 12 * 1024 * 1024
 """Of what is to be done in the background, below what the database takes."""
@@ -87,6 +88,17 @@ async def begin(  # noqa: PLR0913, PLR0917 - called in one place
         # Nobody was told of it.
         await stores.items.delete_answer(owner, earlier.id)
         await stores.responses.delete(owner, earlier.id)
+    try:
+        await _store(stores, beginning, plan)
+    except BaseException:
+        # It may be stored, and nobody will ever work on it.
+        services.responses.discard(beginning.response, beginning.inputs)
+        raise
+    return beginning
+
+
+async def _store(stores: Stores, beginning: Beginning, plan: Plan) -> None:
+    owner = beginning.response.owner
     if beginning.is_stored:
         await stores.responses.insert(beginning.response)
     if beginning.keeping is not None:
@@ -95,7 +107,6 @@ async def begin(  # noqa: PLR0913, PLR0917 - called in one place
         title = first_title(text_of(item.body) for item in beginning.inputs)
         if title is not None:
             await stores.conversations.title_if_none(owner, plan.conversation.id, title)
-    return beginning
 
 
 def _beginning(  # noqa: PLR0913, PLR0917 - as above
@@ -106,6 +117,7 @@ def _beginning(  # noqa: PLR0913, PLR0917 - as above
     conversation = plan.conversation.id if plan.conversation else None
     keeping = Keeping(
         owner=caller.subject,
+        guest=caller.role == "guest",
         created_at_ms=now_ms,
         model=asked.model,
         tail=tail,

@@ -113,6 +113,7 @@ class _Foreground:
         self._response = beginning.response
         self._is_stored = beginning.is_stored
         self._keeping = beginning.keeping
+        self._inputs = beginning.inputs
         self._prepared = prepared
         self._attempt = attempt
         self._translation = Translation(beginning.response.body, attempt.tail)
@@ -137,7 +138,7 @@ class _Foreground:
                 return self._translated(told, told)
             record = self._services.answers.journal.open(self._keeping)
             if self._is_stored:
-                self._archive.expect(self._response.id, self._translation)
+                self._archive.expect(self._keeping, self._translation)
             return self._translated(Kept(told, record, undo=self._undo), told)
         except BaseException:
             await self._never_began(record)
@@ -151,24 +152,24 @@ class _Foreground:
         """Nothing came, and nobody was told of the response."""
         if record is not None:
             record.forget()
-        if self._is_stored:
-            self._archive.forget(self._response.id)
-            self._archive.discard(self._response)
+        if self._keeping is not None:
+            self._archive.forget(self._keeping)
+            self._archive.discard(self._response, self._inputs)
         await self._services.idempotency.failed(self._attempt)
 
     async def _undo(self) -> None:
         """The engine refused it."""
-        if self._is_stored:
-            self._archive.forget(self._response.id)
-            await self._archive.undo(self._response)
+        if self._keeping is not None:
+            self._archive.forget(self._keeping)
+            await self._archive.undo(self._response, self._inputs)
 
     async def _on_end(self, body: bytes) -> None:
         self._told = True
         await self._services.idempotency.done(self._attempt, body, EVENT_STREAM if self._stream else JSON)
 
     async def _on_close(self) -> None:
-        if self._is_stored:
-            self._archive.closed(self._response.id)
+        if self._keeping is not None:
+            self._archive.closed(self._keeping)
         if not self._told:
             await self._services.idempotency.failed(self._attempt)
 

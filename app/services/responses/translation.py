@@ -42,6 +42,11 @@ class Translation:
         """The response, so far."""
         return self._translator.response
 
+    @property
+    def error(self) -> ApiError | None:
+        """What went wrong, as its caller is told; the response itself knows fewer codes."""
+        return self._translator.error
+
     def start(self, *, created: bool = True) -> bytes:
         """The events of its beginning, if they were not told yet; see ``Translator``."""
         began, self._began = self._began, True
@@ -179,7 +184,7 @@ class Translated:
         translation.finish()
         response = translation.response
         if response["status"] == "failed":
-            raise self._told.error or ServerError(response["error"]["message"], code="engine_failed")
+            raise self._told.error or translation.error or ServerError(response["error"]["message"])
         body = msgspec.json.encode(response)
         if self._on_end is not None:
             await self._on_end(body)

@@ -64,6 +64,11 @@ class Translator:
         """Its output, so far; an item that is still coming is incomplete."""
         return self._output.items
 
+    @property
+    def error(self) -> ApiError | None:
+        """What went wrong, as far as it is known."""
+        return self._error
+
     def queue(self) -> bytes:
         """The first events of a response that has to wait."""
         self._response["status"] = "queued"
@@ -105,6 +110,7 @@ class Translator:
 
     def fail(self, error: ApiError) -> bytes:
         """The last events of a response that failed."""
+        self._error = error
         self._response = failed(self._response, error.message, error.code, error.status)
         return self._events.error(error) + self._end("failed")
 

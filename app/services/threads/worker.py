@@ -20,7 +20,6 @@ from app.services.engine_errors import error_of_refusal, is_refusal
 from app.services.generation import generate
 from app.services.inference import CHAT, able, prepare
 from app.services.jobs import Job, Why
-from app.services.persist import persist
 from app.services.threads.channel import Channel
 from app.services.threads.events import RoundEvents, run_event
 from app.services.threads.orders import chat_of
@@ -141,7 +140,7 @@ class RunWorker:
     async def _answer(self, run: Run, attempt: _Attempt) -> Ending:
         services = self._services
         caller = await services.authenticator.recall(run.owner, run.key_id)
-        if caller is None:
+        if caller is None or "write" not in caller.scopes:
             raise PermissionDenied("Whoever made this run may not do so any more.")
         state = {"request_id": f"req_{secrets.token_hex(16)}"}
         entry = able(services, caller, CHAT, run.order.model, state)
@@ -152,7 +151,7 @@ class RunWorker:
         wanted = chat_of(run.order, messages, spent=run.tokens.completion, is_first=not run.told)
         parsed = chat.parse(wanted)
         if attempt.channel.is_read:
-            self._open_record(run, attempt)
+            self._open_record(run, attempt, guest=caller.role == "guest")
         prepared = await prepare(services, caller, CHAT, parsed, state)
         async with generate(prepared) as answer:
             if is_refusal(answer):
@@ -161,15 +160,22 @@ class RunWorker:
                 attempt.take(chunk)
         return "answered"
 
-    def _open_record(self, run: Run, attempt: _Attempt) -> None:
+    def _open_record(self, run: Run, attempt: _Attempt, *, guest: bool) -> None:
         journal = self._services.answers.journal
         journal.check_room()
-        told = Keeping(owner=run.owner, created_at_ms=run.round_at_ms, model=run.order.model, tail=run.tail, run=run.id)
+        told = Keeping(
+            owner=run.owner,
+            guest=guest,
+            created_at_ms=run.round_at_ms,
+            model=run.order.model,
+            tail=run.tail,
+            run=run.id,
+        )
         attempt.record = journal.open(told)
 
     async def _finish(self, job: Job, attempt: _Attempt, ending: Ending, error: LastError | None) -> None:
         """Store the end, as soon as the database is there, and tell of it."""
-        end = await job.to_its_end(lambda: persist(lambda: self._store(job, attempt, ending, error)))
+        end = await job.persist(lambda: self._store(job, attempt, ending, error))
         if attempt.record is not None:
             attempt.record.forget()
         if end is not None:

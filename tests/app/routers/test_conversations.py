@@ -118,13 +118,13 @@ async def test_the_sdk_does_all_of_it(sdk: openai.AsyncOpenAI):
 
 async def test_a_conversation_shows_the_end_of_its_history(client: httpx.AsyncClient):
     made = await created(client, title="Ours", model="jan-v1-4b")
-    for n in range(3):
+    for n in range(12):
         items = [{"role": "user", "content": f"{n}.{m}"} for m in range(10)]
         assert (await client.post(f"/conversations/{made['id']}/items", json={"items": items})).status_code == 200
     found = await get(client, f"/conversations/{made['id']}")
     assert (found["title"], found["model"]) == ("Ours", "jan-v1-4b")
     assert found["updated_at"] >= found["created_at"]
-    assert texts(found["items"]) == [f"{n}.{m}" for n in (1, 2) for m in range(10)]
+    assert texts(found["items"]) == [f"{n}.{m}" for n in range(2, 12) for m in range(10)]
     assert found["items"]["has_more"]
 
 

@@ -14,6 +14,7 @@ from openai import AsyncOpenAI, NotFoundError
 from app.domain.ids import new_id
 from app.errors import ServiceUnavailable
 from app.services.backend import EngineResponse
+from tests.support.chats import person
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user
 from tests.support.openai_schema import validate
 from tests.support.response_events import valid_events
@@ -351,13 +352,43 @@ async def test_what_outgrows_the_context_loses_whole_turns_or_is_refused(gateway
 
 async def test_an_engine_that_fails_fails_the_response(gateway: Gateway):
     whole = await post(gateway.client, input="[error]")
-    assert whole.status_code == 500
+    assert (whole.status_code, whole.json()["error"]["code"]) == (500, "internal_error")
     events = valid_events((await post(gateway.client, input="[error]", stream=True)).text)
     assert events[-1]["type"] == "response.failed"
     kept = await get(gateway.client, events[-1]["response"]["id"])
     assert kept == events[-1]["response"]
     assert kept["error"]["code"] == "server_error"
     assert text_of(kept)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_an_engine_says_in_the_middle_is_told_in_its_own_words(gateway: Gateway, stream: bool):
+    async def failing(*_: Any) -> EngineResponse:
+        return Failing()
+
+    with gateway.backend.replaced(failing):
+        response = await post(gateway.client, stream=stream)
+    if stream:
+        error = valid_events(response.text)[-2]
+    else:
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        error = response.json()["error"]
+    assert (error["code"], error["message"]) == ("kv_cache_full", "No room for more.")
+
+
+class Failing:
+    """An engine that begins, and then has no room."""
+
+    status = 200
+    content_type = "text/event-stream"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":"Well"}}]}\n\n'
+        error = {"message": "No room for more.", "type": "service_unavailable_error", "code": "kv_cache_full"}
+        yield b"data: " + json.dumps({"error": {**error, "param": None}}).encode() + b"\n\n"
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
 
 
 async def test_one_whose_caller_left_is_incomplete_with_what_was_sent(new_gateway: GatewayFactory):
@@ -413,6 +444,12 @@ async def test_what_an_engine_refuses_is_told_as_it_is_and_leaves_nothing(new_ga
             response = await post(gateway.client, stream=stream)
         await refused(response, 400, "tools")
         await until_none_is_kept(gateway)
+        conversation = (await gateway.client.post("/v1/conversations", json={})).json()["id"]
+        for store in (False, True):
+            with gateway.backend.replaced(refusing):
+                response = await post(gateway.client, stream=stream, conversation=conversation, store=store)
+            await refused(response, 400, "tools")
+            await until_none_is_kept(gateway)
         with gateway.backend.replaced(refusing):
             queued = await create(gateway.client, background=True)
             over = await until_over(gateway.client, queued["id"])
@@ -438,9 +475,9 @@ class Refusal:
 
 
 async def until_none_is_kept(gateway: Gateway) -> None:
-    while await kept_of(gateway):
+    items = gateway.services.database.collection("items")
+    while await kept_of(gateway) or await items.count_documents({}):
         await asyncio.sleep(0.02)
-    assert await gateway.services.database.collection("items").count_documents({}) == 0
 
 
 async def test_one_that_is_deleted_under_way_is_gone_when_it_is_over(new_gateway: GatewayFactory):
@@ -539,3 +576,27 @@ async def test_the_official_sdk_gets_along(gateway: Gateway):
         await client.responses.delete(first.id)
         with pytest.raises(NotFoundError):
             await client.responses.retrieve(first.id)
+
+
+@pytest.mark.parametrize("converses", [False, True])
+async def test_a_guest_who_signs_in_meanwhile_finds_the_response_in_their_account(
+    new_gateway: GatewayFactory, converses: bool
+):
+    async with slow(new_gateway) as gateway, person(gateway, role="guest") as guest, person(gateway) as account:
+        body: dict[str, Any] = {"model": CHAT, "input": "Say.", "stream": True, "max_output_tokens": 20}
+        if converses:
+            body["conversation"] = (await guest.client.post("/v1/conversations", json={})).json()["id"]
+        async with guest.client.stream("POST", "/v1/responses", json=body) as response:
+            parts = response.aiter_text()
+            seen = await anext(parts)
+            await gateway.services.stores.ownership.move(guest.user.id, account.user.id)
+            seen += "".join([part async for part in parts])
+        told = valid_events(seen)[-1]["response"]
+        assert await get(account.client, told["id"]) == told
+        next_: dict[str, Any] = {"input": "Again.", "max_output_tokens": 1}
+        if converses:
+            assert (await account.items(body["conversation"]))[1] == told["output"][0]
+            await create(account.client, **next_, conversation=body["conversation"])
+        else:
+            await create(account.client, **next_, previous_response_id=told["id"])
+        assert text_of(told) in [message["content"] for message in sent(gateway)]

@@ -105,6 +105,21 @@ async def test_what_a_dead_process_was_at_begins_anew(stores: Stores):
     assert (await refused(process(stores), "k")).code == "idempotency_in_progress"
 
 
+async def test_what_a_dead_process_left_is_not_mistaken_for_what_another_is_at(stores: Stores):
+    liveness = Liveness(stores.processes)
+    dead, living = Idempotency(stores.idempotency, liveness), process(stores)
+    first = await dead.begin(OWNER, "k", ASKED)
+    await stores.processes.leave(liveness.id)
+    assert (await living.begin(OWNER, "k", ASKED)).again
+    # Its journal is adopted, and says how it ended.
+    assert first.id is not None
+    await living.keep_failure(first.id, liveness.id)
+    assert (await refused(living, "k")).code == "idempotency_in_progress"
+    # And it was not dead after all.
+    await dead.forget(first)
+    assert (await refused(process(stores), "k")).code == "idempotency_in_progress"
+
+
 async def test_a_failure_that_could_not_be_written_down_is_known_where_it_happened(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ):

@@ -140,6 +140,82 @@ async def test_one_that_cannot_be_kept_does_not_keep_the_others_back(tmp_path: P
     await journal.close()
 
 
+def unkept(root: Path) -> list[Path]:
+    return sorted(root.glob("answers/*.unkept"))
+
+
+def aside(root: Path) -> list[tuple[str, bytes]]:
+    """What was put aside: whose it is, and what it says."""
+    found = [path.read_bytes().partition(b"\n") for path in unkept(root)]
+    return [(Keeping.decode(line).tail if line[:1] == b"{" else line.decode(), said) for line, _, said in found]
+
+
+async def test_one_that_cannot_be_kept_is_put_aside_and_named(tmp_path: Path, keeper: FakeKeeper, caplog: Any):
+    keeper.impossible.add("a")
+    journal = journal_of(tmp_path, keeper)
+    await journal.start()
+    record = journal.open(keeping())
+    record.write(FRAME)
+    await record.end()
+    await until(lambda: not journal.pending)
+    assert aside(tmp_path) == [("a", FRAME)]
+    (path,) = unkept(tmp_path)
+    assert str(path) in caplog.text
+    await journal.close()
+    assert folders(tmp_path) == [path]
+
+
+async def test_of_what_a_dead_process_left_too(tmp_path: Path, keeper: FakeKeeper):
+    keeper.away = True
+    journal = journal_of(tmp_path, keeper)
+    await journal.start()
+    for tail in "abc":
+        await journal.open(keeping(tail)).end()
+    files(tmp_path)[0].with_name("00000009.answers").write_bytes(b"nobody understands this\n" + FRAME)
+    await journal.close()
+    keeper.away, keeper.impossible = False, {"b"}
+    other = journal_of(tmp_path, keeper)
+    await other.start()
+    await until(lambda: len(unkept(tmp_path)) == 2 and not files(tmp_path))
+    assert [tail for tail, _ in keeper.kept] == ["a", "c"]
+    assert aside(tmp_path) == [("b", b""), ("nobody understands this", FRAME)]
+    await other.close()
+
+
+async def test_what_is_being_kept_while_its_process_ends_is_there_for_the_next(tmp_path: Path):
+    hanging = HangingKeeper()
+    journal = journal_of(tmp_path, hanging)
+    await journal.start()
+    record = journal.open(keeping())
+    ending = asyncio.create_task(record.end())
+    await asyncio.sleep(0)
+    await journal.close()
+    assert len(files(tmp_path)) == 1
+    ending.cancel()
+    await asyncio.gather(ending, return_exceptions=True)
+
+
+class HangingKeeper:
+    """One whose database does not say a word."""
+
+    async def keep(self, *_: Any) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_what_is_in_memory_takes_room_too(tmp_path: Path, keeper: FakeKeeper, monkeypatch: Any):
+    keeper.away = True
+    journal = journal_of(tmp_path, keeper, most_mb=1)
+    await journal.start()
+    record = journal.open(keeping())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", _full)
+        record.write(b"x" * 1024 * 1024)
+    await record.end()
+    with pytest.raises(ServiceUnavailable):
+        journal.check_room()
+    await journal.close()
+
+
 async def test_so_much_may_wait_and_no_more(tmp_path: Path, keeper: FakeKeeper):
     keeper.away = True
     journal = journal_of(tmp_path, keeper, most_mb=1)

@@ -11,9 +11,15 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from app.domain.model_state import ModelState
+from app.domain.stored_response import StoredResponse
+from app.domain.user import ADMIN_ID
+from app.errors import DatabaseUnavailable
+from app.services.answers.keeping import Keeping
 from app.services.catalog import CatalogEntry
+from app.services.responses.translation import Translation
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user, running_gateway, scripted
 from tests.support.gateway_process import ENTRIES, SLOW, GatewayProcesses
 from tests.support.mongo import MongoServer
@@ -147,6 +153,76 @@ async def test_it_is_cancelled_from_another_gateway_within_a_heartbeat(
         cancelled = (await other.client.post(f"/v1/responses/{id_}/cancel")).json()
         assert cancelled["status"] == "cancelled"
         assert valid_events(await reader)[-1]["response"] == cancelled == await get(one.client, id_)
+
+
+async def test_it_is_cancelled_before_anybody_has_looked_at_it(
+    new_gateway: GatewayFactory, monkeypatch: pytest.MonkeyPatch
+):
+    async with new_gateway(at_pace(20)) as gateway:
+        responses, seen = gateway.services.stores.responses, asyncio.Event()
+        find = responses.find
+
+        async def slowly(id_: str) -> StoredResponse | None:
+            found = await find(id_)
+            await seen.wait()
+            return found
+
+        monkeypatch.setattr(responses, "find", slowly)
+        id_ = (await create(gateway.client, background=True))["id"]
+        job = gateway.services.jobs.get(id_)
+        cancelling = asyncio.create_task(gateway.client.post(f"/v1/responses/{id_}/cancel"))
+        while job is None or job.why is None:
+            await asyncio.sleep(0.01)
+        seen.set()
+        assert (await cancelling).json()["status"] == "cancelled"
+        assert not gateway.backend.requests
+
+
+async def test_one_that_could_not_be_begun_leaves_nothing(new_gateway: GatewayFactory, monkeypatch: pytest.MonkeyPatch):
+    async with new_gateway(at_pace(0)) as gateway:
+        services = gateway.services
+
+        async def away(*_: object) -> None:
+            raise DatabaseUnavailable("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(services.stores.items, "put", away)
+            for background in (False, True):
+                assert (await post(gateway.client, background=background)).status_code == 503
+        while await services.database.collection("responses").count_documents({}):
+            await asyncio.sleep(0.02)
+        assert await services.stores.responses.count_in_background(ADMIN_ID) == 0
+
+
+async def test_whoever_works_on_it_no_more_changes_nothing(new_gateway: GatewayFactory):
+    async with new_gateway(at_pace(0)) as gateway:
+        services, id_ = gateway.services, (await create(gateway.client))["id"]
+        under_way = {"status": "in_progress", "runner": services.liveness.id}
+        responses = services.database.collection("responses")
+        await responses.update_one({"_id": id_}, {"$set": under_way})
+        stored = await services.stores.responses.find(id_)
+        assert stored is not None
+        now = Keeping(
+            owner=ADMIN_ID,
+            created_at_ms=stored.created_at_ms,
+            model=CHAT,
+            tail=id_.removeprefix("resp_"),
+            response=id_,
+            process=services.liveness.id,
+        )
+        earlier = replace(now, created_at_ms=now.created_at_ms - 1)
+        stopped = replace(now, process="one that was stopped")
+        for keeping in (earlier, stopped):
+            for expects in (False, True):
+                if expects:
+                    translation = Translation(stored.body, now.tail)
+                    translation.start()
+                    translation.finish()
+                    services.responses.expect(keeping, translation)
+                await services.answers.keeper.keep(keeping, b"")
+                assert await responses.count_documents({"_id": id_, **under_way}) == 1
+        await services.answers.keeper.keep(now, b"")
+        assert (await get(gateway.client, id_))["status"] == "incomplete"
 
 
 async def test_it_is_deleted_under_way(new_gateway: GatewayFactory):
