@@ -191,7 +191,7 @@ async def test_one_that_could_not_be_begun_leaves_nothing(new_gateway: GatewayFa
                 assert (await post(gateway.client, background=background)).status_code == 503
         while await services.database.collection("responses").count_documents({}):
             await asyncio.sleep(0.02)
-        assert await services.stores.responses.count_in_background(ADMIN_ID) == 0
+        assert await services.stores.responses.count_jobs(ADMIN_ID) == 0
 
 
 async def test_whoever_works_on_it_no_more_changes_nothing(new_gateway: GatewayFactory):
