@@ -21,7 +21,7 @@ from app.services.answers.keeping import Keeping
 from app.services.catalog import CatalogEntry
 from app.services.responses.translation import Translation
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user, running_gateway, scripted
-from tests.support.gateway_process import ENTRIES, SLOW, GatewayProcesses
+from tests.support.gateway_process import NO_LONGER_SLOW, SLOW, GatewayProcesses
 from tests.support.mongo import MongoServer
 from tests.support.openai_schema import validate
 from tests.support.response_events import valid_events
@@ -240,9 +240,10 @@ async def test_it_is_deleted_under_way(new_gateway: GatewayFactory):
 async def test_what_a_gateway_leaves_on_ending_is_begun_anew_by_another(
     tmp_path: Path, mongodb: MongoServer, database_name: str
 ):
-    entries = at_pace(40)
-    async with running_gateway(tmp_path / "other", mongodb.uri, database_name, entries, process_dead_s=1) as other:
-        async with running_gateway(tmp_path / "one", mongodb.uri, database_name, entries, process_dead_s=1) as one:
+    at = mongodb.uri, database_name
+    async with running_gateway(tmp_path / "other", *at, at_pace(0), process_dead_s=1) as other:
+        # At this pace it is not over by the time that the gateway ends.
+        async with running_gateway(tmp_path / "one", *at, at_pace(10), process_dead_s=1) as one:
             conversation = (await one.client.post("/v1/conversations", json={})).json()["id"]
             id_ = await began(one.client, conversation=conversation)
             first = valid_events(await until_said(one.client, id_, 3))
@@ -268,7 +269,7 @@ async def test_what_a_killed_gateway_was_at_is_gone_on_with(tmp_path: Path, mong
                 said = valid_events(await until_said(client, id_, 3))
                 gateways.kill(0)
     # On the same machine, which still has what the other had told its callers.
-    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, ENTRIES, process_dead_s=1) as gateway:
+    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, NO_LONGER_SLOW, process_dead_s=1) as gateway:
         events = valid_events(await rest(gateway.client, id_, said[-1]["sequence_number"]))
         over = await get(gateway.client, id_)
         assert (over["status"], deltas(anew(events))) == ("completed", text_of(over))
