@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     principal_cache_s: float = Field(
         default=10, ge=0, le=10, description="How long a checked key is trusted: the bound on revocation, in seconds."
     )
+    principal_grace_s: float = Field(
+        default=60,
+        ge=0,
+        description="How long besides a key counts that was checked before, while the database is away, in seconds.",
+    )
     trusted_proxies: list[IPvAnyNetwork] = Field(
         default=[IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")],
         description="Whose X-Forwarded-For counts, as a JSON list of networks; HAProxy runs on every node.",

@@ -298,6 +298,7 @@ class _Identity:
             tokens,
             secret=secret,
             cache_s=settings.principal_cache_s,
+            grace_s=settings.principal_grace_s,
             anonymous_inference=settings.admits_anonymous,
         )
         sessions = SessionService(

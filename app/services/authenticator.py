@@ -14,7 +14,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from app.domain.api_key import PREFIX, ApiKey
@@ -27,6 +27,9 @@ from app.storage.api_keys import LAST_USED_EVERY_MS, OwnedKey
 from app.storage.stores import Stores
 
 CACHE_ENTRIES = 10_000
+ASK_AGAIN_S = 5.0
+"""How long nobody asks a database that was away a moment ago whether somebody may still come in."""
+
 MAX_CREDENTIAL_CHARS = 8192
 SHOW = "'Authorization: Bearer <key>' or 'X-API-Key: <key>'"
 
@@ -47,8 +50,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
+    """What was found out.
+
+    Attributes:
+        until: When it is looked up again.
+        ends_at: When it counts no more, even if nobody can be asked.
+    """
+
     known: Known
     until: float
+    ends_at: float
 
 
 WRONG_KEY = Known(None, ("This API key is not valid: mistyped, revoked, or expired. Check it.", "invalid_api_key"))
@@ -62,6 +73,7 @@ class Authenticator:
     Args:
         secret: Keys the digests of API keys.
         cache_s: How long a checked credential is trusted, in seconds.
+        grace_s: How long besides while the database is away, where nobody can be revoked either, in seconds.
         anonymous_inference: Whether callers without credentials are let in, as anonymous.
         clock: Monotonic seconds.
     """
@@ -74,6 +86,7 @@ class Authenticator:
         secret: bytes,
         cache_s: float,
         anonymous_inference: bool,
+        grace_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._keys = stores.keys
@@ -82,6 +95,7 @@ class Authenticator:
         self._tokens = tokens
         self._secret = secret
         self._cache_s = cache_s
+        self._grace_s = grace_s
         self._anonymous_inference = anonymous_inference
         self._clock = clock
         self._snapshots: OrderedDict[bytes, _Snapshot] = OrderedDict()
@@ -119,7 +133,7 @@ class Authenticator:
         elif fresh:
             known = await self._read(mark, self._finder(credential))
         else:
-            known = await self._look_up(mark, credential)
+            known = await self._look_up_or_trust(mark, credential)
         if known.principal is None:
             raise AuthenticationFailed(known.refusal[0], code=known.refusal[1])
         if time.time() >= known.expires_at:
@@ -165,6 +179,18 @@ class Authenticator:
         """Wait for what is on its way to the database."""
         await asyncio.gather(*self._touches, return_exceptions=True)
 
+    async def _look_up_or_trust(self, mark: bytes, credential: str) -> Known:
+        """Look somebody up; while the database is away, what it said last counts for a grace."""
+        try:
+            return await self._look_up(mark, credential)
+        except DatabaseUnavailable:
+            # Whatever was forgotten meanwhile is not there any more.
+            snapshot, now = self._snapshots.get(mark), self._clock()
+            if snapshot is None or snapshot.known.principal is None or now >= snapshot.ends_at:
+                raise
+            self._snapshots[mark] = replace(snapshot, until=min(now + ASK_AGAIN_S, snapshot.ends_at))
+            return snapshot.known
+
     async def _look_up(self, mark: bytes, credential: str) -> Known:
         lookups = self._lookups
         task = lookups.get(mark)
@@ -192,7 +218,7 @@ class Authenticator:
         # The trust runs from before the read: a revocation during it is seen no later than cache_s after it.
         snapshots, until = self._snapshots, self._clock() + self._cache_s
         known = await find()
-        snapshots[mark] = _Snapshot(known, until)
+        snapshots[mark] = _Snapshot(known, until, until + self._grace_s)
         snapshots.move_to_end(mark)
         if len(snapshots) > CACHE_ENTRIES:
             snapshots.popitem(last=False)

@@ -54,6 +54,7 @@ class Database:
                 waitQueueTimeoutMS=timeout_ms,
                 serverSelectionTimeoutMS=timeout_ms,
                 connectTimeoutMS=timeout_ms,
+                **_durable(uri),
             )
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise SettingsError(f"MONGODB_URI is not a usable connection string: {error}") from None
@@ -97,6 +98,16 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
+
+
+def _durable(uri: str) -> dict[str, Any]:
+    """What makes the database say that a write is done only when it outlives the database's own death.
+
+    Without it the last moments are lost with the process, whatever they were said to be; and what is told to the
+    database is deleted here. A connection string that says something else of it is left alone.
+    """
+    named = {option.partition("=")[0].lower() for option in uri.partition("?")[2].split("&")}
+    return {} if named & {"w", "j", "journal"} else {"w": "majority", "journal": True}
 
 
 @asynccontextmanager

@@ -74,9 +74,13 @@ def key(store: FakeKeys) -> ApiKey:
     return key
 
 
-def make(store: FakeKeys, clock: Clock, *, cache_s: float = 10, anonymous: bool = False) -> Authenticator:
+def make(
+    store: FakeKeys, clock: Clock, *, cache_s: float = 10, grace_s: float = 0, anonymous: bool = False
+) -> Authenticator:
     stores = cast(Stores, SimpleNamespace(keys=store, users=None, sessions=None))
-    return Authenticator(stores, TOKENS, secret=SECRET, cache_s=cache_s, anonymous_inference=anonymous, clock=clock)
+    return Authenticator(
+        stores, TOKENS, secret=SECRET, cache_s=cache_s, grace_s=grace_s, anonymous_inference=anonymous, clock=clock
+    )
 
 
 @pytest.fixture
@@ -334,6 +338,44 @@ async def test_a_warm_key_works_while_the_database_is_down(auth: Authenticator, 
     await auth.principal(key.value)
     store.down = True
     assert await auth.principal(key.value) == CALLER
+
+
+async def test_who_was_let_in_before_goes_on_for_a_grace_while_the_database_is_down(
+    store: FakeKeys, clock: Clock, key: ApiKey
+):
+    auth = make(store, clock, grace_s=60)
+    await auth.principal(key.value)
+    store.down = True
+    for _ in range(13):
+        clock.now += 5.1
+        assert await auth.principal(key.value) == CALLER
+    assert store.calls <= 13, "it is not asked for every request"
+    with pytest.raises(DatabaseUnavailable):
+        await auth.principal(key.value, fresh=True)
+    clock.now += 5
+    with pytest.raises(DatabaseUnavailable):
+        await auth.principal(key.value)
+    store.down = False
+    store.add(key, active=False)
+    with pytest.raises(AuthenticationFailed):
+        await auth.principal(key.value)
+
+
+async def test_a_grace_is_for_nobody_who_was_refused_or_forgotten(store: FakeKeys, clock: Clock, key: ApiKey):
+    auth = make(store, clock, grace_s=60)
+    await auth.principal(key.value)
+    auth.forget(CALLER.subject)
+    store.down = True
+    with pytest.raises(DatabaseUnavailable):
+        await auth.principal(key.value)
+    store.down = False
+    store.add(key, active=False)
+    with pytest.raises(AuthenticationFailed):
+        await auth.principal(key.value)
+    store.down = True
+    clock.now += 11
+    with pytest.raises(DatabaseUnavailable):
+        await auth.principal(key.value)
 
 
 async def test_a_cold_key_is_not_called_wrong_while_the_database_is_down(

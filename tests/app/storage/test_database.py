@@ -123,3 +123,23 @@ async def test_other_errors_stay_what_they_are(database: Database):
     with pytest.raises(KeyError):
         async with database.operation():
             raise KeyError("x")
+
+
+async def test_what_is_written_outlives_the_death_of_the_database(own_mongodb: MongoServer):
+    database = Database(own_mongodb.uri, "test", timeout_s=30, pool_size=4)
+    things = database.collection("things")
+    for number in range(20):
+        await things.insert_one({"_id": number})
+    own_mongodb.kill()
+    own_mongodb.start()
+    async with database.operation():
+        assert await things.count_documents({}) == 20
+    database.close()
+
+
+@pytest.mark.parametrize("said", ["w=1", "journal=false", "W=1&journal=true"])
+async def test_a_connection_string_may_want_less(said: str):
+    database = Database(f"mongodb://127.0.0.1:1/?{said}", "test", timeout_s=1, pool_size=1)
+    concern = database.collection("things").write_concern.document
+    assert concern != {"w": "majority", "j": True}
+    database.close()
