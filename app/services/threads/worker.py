@@ -190,6 +190,15 @@ class RunWorker:
                 # It is over anyway: whoever wants it ended has but to wait.
                 if job.why is not Why.CANCELLED:
                     raise
+            except Exception:
+                if not attempt.raw:
+                    raise
+                # Nobody else would ever end it, and its thread would take no other.
+                logger.exception("What the run %s came to cannot be stored", job.id)
+                attempt.raw.clear()
+                if attempt.record is not None:
+                    attempt.record.leave()
+                ending, error = "failed", BROKEN
         if attempt.record is not None:
             attempt.record.forget()
         if end is not None:
