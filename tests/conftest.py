@@ -19,6 +19,8 @@ pytest_plugins = [
 OTHERS_WARNINGS = (
     # Ray Serve's own models, at import
     "ignore:Using extra keyword arguments on `Field`:pydantic.warnings.PydanticDeprecatedSince20",
+    # Hypothesis, of whatever else draws a random number while it draws values: threads and tasks of a gateway beside it
+    "ignore:Do not use the `random` module inside strategies:hypothesis.errors.HypothesisDeprecationWarning",
 )
 """Warnings that we cannot mend; every other one is an error."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -97,6 +97,11 @@ def title_of(text: str) -> str | None:
     # The last word is whole if a blank follows it.
     at_word = cut if line[TITLE_LENGTH] == " " else cut.rpartition(" ")[0]
     return at_word.rstrip() or cut
+
+
+def first_title(texts: Iterable[str]) -> str | None:
+    """A title from the first of some texts that has anything to read in it."""
+    return next((title for text in texts if (title := title_of(text)) is not None), None)
 
 
 def _plain(line: str) -> str:

@@ -10,7 +10,7 @@ from app.domain.assistant import Assistant
 from app.openapi import request_body
 from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
 from app.schemas.assistants import ChangeAssistantRequest, CreateAssistantRequest
-from app.schemas.identity import parse
+from app.schemas.body import parse
 
 BODIES = (CreateAssistantRequest, ChangeAssistantRequest)
 """What the endpoints below take, for the API's description."""

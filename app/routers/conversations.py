@@ -14,13 +14,13 @@ from app.errors import InvalidRequest
 from app.openapi import request_body
 from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
 from app.routers.idempotent import once
+from app.schemas.body import parse
 from app.schemas.conversations import (
     AddItemsRequest,
     ChangeConversationRequest,
     CreateConversationRequest,
     parse_added,
     parse_change,
-    parse_new,
 )
 from app.schemas.usage_period import MAX_SECOND
 
@@ -71,7 +71,7 @@ async def create_conversation(
     request: Request, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody
 ) -> Response:
     """Begin a conversation, empty or with up to twenty items."""
-    wanted = parse_new(body)
+    wanted = parse(CreateConversationRequest, body)
 
     async def create(tail: str) -> dict[str, Any]:
         return (await services.conversations.create(caller.subject, wanted, tail)).to_dict()

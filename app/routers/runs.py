@@ -23,7 +23,7 @@ from app.routers.dependencies import (
     services_of,
 )
 from app.routers.idempotent import once
-from app.schemas.identity import parse
+from app.schemas.body import parse
 from app.schemas.runs import (
     ChangeRunRequest,
     CreateRunRequest,

@@ -10,7 +10,7 @@ from app.domain.thread import message_of, thread_of
 from app.openapi import request_body
 from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
 from app.routers.idempotent import once
-from app.schemas.identity import parse
+from app.schemas.body import parse
 from app.schemas.threads import (
     ChangeMessageRequest,
     ChangeThreadRequest,

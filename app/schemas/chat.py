@@ -19,8 +19,9 @@ from app.schemas.common import (
     TokenCount,
     example,
 )
+from app.schemas.conversation_reference import ConversationField
 from app.schemas.json_body import is_object
-from app.schemas.keep import KEPT, ConversationParam, Truncation, to_keep
+from app.schemas.keep import KEPT, Truncation, to_keep
 from app.schemas.messages import Messages, Text, for_engine
 from app.schemas.request import NO_EXTRAS, ParsedRequest, accept, exactly_one, without
 from app.schemas.sampling import Sampling, check_min_tokens, finish
@@ -101,7 +102,7 @@ class ChatRequest(Sampling):
         default=None, description="Keep the answer: it can be looked up, listed by its metadata, and deleted."
     )
     metadata: Metadata | None = Field(default=None, description="16 pairs of strings, written on what is stored.")
-    conversation: ConversationParam | None = Field(
+    conversation: ConversationField | None = Field(
         default=None,
         description="A conversation to go on with: what was said in it is read first, and question and answer are "
         "added to it. System messages that the request begins with are read and not added.",

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from app.schemas.body import parse
 from app.schemas.common import ModelName, Strict, example
-from app.schemas.identity import parse, printable
+from app.schemas.identity import printable
 from app.schemas.items import AnyItem, ItemReference, shown_items
 from app.schemas.metadata import StoredMetadata
 from app.schemas.problem import wrong
@@ -57,15 +58,6 @@ class AddItemsRequest(Strict):
     model_config = example({"items": [{"type": "message", "role": "user", "content": "Hello!"}]})
 
     items: Annotated[AddedItems, Field(min_length=1)]
-
-
-def parse_new(body: Mapping[str, Any]) -> CreateConversationRequest:
-    """A body as a new conversation.
-
-    Raises:
-        InvalidRequest: It is none; names the field.
-    """
-    return parse(CreateConversationRequest, body)
 
 
 def parse_change(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from app.domain.limit_table import MOST, MOST_SPEND, PLAN_NAME
 from app.domain.limits import GivenLimits
 from app.schemas.common import Strict, example
 from app.schemas.json_body import is_array, is_object
-from app.schemas.problem import refusal, shown, wrong
+from app.schemas.problem import shown, wrong
 
 MAX_MODELS = 100
 MAX_EXPIRY_S = 253_402_300_799
@@ -195,18 +194,3 @@ class FinishLoginRequest(Strict):
     state: Parameter | None = None
     iss: Parameter | None = None
     error: Parameter | None = None
-
-
-Body = TypeVar("Body", bound=Strict)
-
-
-def parse(schema: type[Body], body: Mapping[str, Any]) -> Body:
-    """The body as what it has to be.
-
-    Raises:
-        InvalidRequest: It is not; names the field.
-    """
-    try:
-        return schema.model_validate(body)
-    except ValidationError as error:
-        raise refusal(error) from None

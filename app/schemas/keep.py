@@ -4,32 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal, Protocol
-
-from pydantic import Discriminator, Field, Tag
+from typing import Any, Final, Literal, Protocol
 
 from app.domain.conversation import PREFIX
 from app.domain.ids import is_id
 from app.errors import InvalidRequest
-from app.schemas.common import Strict, kind_of
+from app.schemas.conversation_reference import ConversationReference
 from app.schemas.stored_chats import parse_change
 
 Truncation = Literal["auto", "disabled"]
 
 KEPT: Final = frozenset({"conversation", "conversation_id", "store", "truncation"})
 """The fields that say so: for the gateway, none of the engine's business."""
-
-
-class ConversationRef(Strict):
-    """A conversation, by its id."""
-
-    id: Annotated[str, Field(max_length=256)]
-
-
-ConversationParam = Annotated[
-    Annotated[str, Field(max_length=256), Tag("~string")] | Annotated[ConversationRef, Tag("~object")],
-    Discriminator(kind_of, custom_error_type="kind", custom_error_message="a conversation's id, or an object with it"),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +40,7 @@ class ToKeep:
 class Keepable(Protocol):
     """The fields of a request that say where it is to be kept."""
 
-    conversation: str | ConversationRef | None
+    conversation: str | ConversationReference | None
     conversation_id: str | None
     truncation: Truncation | None
     store: bool | None

@@ -17,6 +17,7 @@ from app.schemas.common import (
     example,
     kind_of,
 )
+from app.schemas.conversation_reference import ConversationField
 from app.schemas.extras import VendorExtras
 from app.schemas.items import Items
 from app.schemas.metadata import StoredMetadata
@@ -59,16 +60,6 @@ class ResponseStreamOptions(Strict):
     include_obfuscation: bool | None = Field(default=None, description="Accepted and ignored: nothing is padded.")
 
 
-class ConversationReference(Strict):
-    """A conversation, by its id."""
-
-    id: str
-
-
-ConversationField = Annotated[
-    Annotated[str, Tag("~string")] | Annotated[ConversationReference, Tag("~object")],
-    Discriminator(kind_of, custom_error_type="kind", custom_error_message="an id or an object with an `id`"),
-]
 Input = Annotated[
     Annotated[NonEmpty, Tag("~string")] | Annotated[Items, Tag("~array")],
     Discriminator(kind_of, custom_error_type="kind", custom_error_message="a string or an array of items"),

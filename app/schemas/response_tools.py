@@ -8,22 +8,18 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from app.errors import InvalidRequest
-from app.schemas.common import MAX_TOOLS, Strict, ToolName, kind_of, tagged_by
-from app.schemas.tools import JsonObjectFormat, JsonSchema, TextFormat, require_tool
+from app.schemas.common import MAX_TOOLS, Strict, kind_of, tagged_by
+from app.schemas.tools import Function, JsonObjectFormat, NamedSchema, TextFormat, require_tool
 
 Json = dict[str, Any]
 
 
-class FunctionTool(Strict):
+class FunctionTool(Function):
     """A function the model may call; the caller runs it."""
 
     supported: ClassVar[str | None] = "function"
 
     type: Literal["function"]
-    name: ToolName = Field(description="Letters, digits, `_` and `-`; at most 64.")
-    description: str | None = Field(default=None, description="What it does: the model chooses by this.")
-    parameters: JsonSchema | None = Field(default=None, description="JSON Schema of the arguments, at most 32 KB.")
-    strict: bool | None = Field(default=None, description="Decode arguments under the schema.")
     defer_loading: bool | None = Field(default=None, description="Accepted and ignored.")
     allowed_callers: list[str] | None = Field(default=None, description="Accepted and ignored.")
     output_schema: Json | None = Field(default=None, description="Accepted and ignored.")
@@ -84,14 +80,10 @@ ResponseToolChoice = Annotated[
 ]
 
 
-class SchemaFormat(Strict):
+class SchemaFormat(NamedSchema):
     """JSON that obeys a schema."""
 
     type: Literal["json_schema"]
-    name: ToolName
-    description: str | None = None
-    schema_: JsonSchema = Field(alias="schema", description="JSON Schema of the answer, at most 32 KB.")
-    strict: bool | None = None
 
 
 AnswerFormat = Annotated[

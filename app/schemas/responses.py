@@ -9,12 +9,12 @@ from typing import Any, Literal
 from app.domain.ids import is_id
 from app.errors import InvalidRequest
 from app.schemas.common import Strict
+from app.schemas.conversation_reference import ConversationReference
 from app.schemas.extras import VENDOR_EXTRAS
 from app.schemas.items import shown_items
 from app.schemas.request import NO_EXTRAS, accept
 from app.schemas.response_fields import (
     LOGPROBS,
-    ConversationReference,
     InputTokensRequest,
     ReasoningOptions,
     ResponseBasis,

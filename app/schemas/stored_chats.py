@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from app.schemas.body import parse
 from app.schemas.common import Strict, example
 from app.schemas.metadata import StoredMetadata
-from app.schemas.problem import refusal
 
 
 class ChangeStoredChatRequest(Strict):
@@ -26,7 +26,4 @@ def parse_change(body: Mapping[str, Any]) -> Mapping[str, str]:
     Raises:
         InvalidRequest: There is none, or more than it.
     """
-    try:
-        return ChangeStoredChatRequest.model_validate(body).metadata or {}
-    except ValidationError as error:
-        raise refusal(error) from None
+    return parse(ChangeStoredChatRequest, body).metadata or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -128,9 +129,8 @@ class Services:
         await self.responses.close()
         await self.conversations.purge.close()
         await self.answers.journal.close()
-        await self.liveness.close()
-        await self.policies.close()
-        await self.rollup.close()
+        # Each may wait for a database that is away: together, so that it is waited for once.
+        await asyncio.gather(self.liveness.close(), self.policies.close(), self.rollup.close())
         await self.limiter.close()
         await self.ledger.close()
         await self.sign_in.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.domain.conversation import PREFIX, Conversation, ConversationFilter, new_conversation, title_of
+from app.domain.conversation import PREFIX, Conversation, ConversationFilter, first_title, new_conversation
 from app.domain.ids import ITEM_PREFIXES, is_id, new_tail
 from app.domain.item import Item, position, stored_body, text_of
 from app.domain.page import Page, PageRequest
@@ -43,7 +43,7 @@ class ConversationService:
             owner,
             now_ms(),
             f"{PREFIX}_{tail}",
-            title=wanted.title or first_title(bodies),
+            title=wanted.title or title_from(bodies),
             title_given=wanted.title is not None,
             model=wanted.model,
             metadata=wanted.metadata or {},
@@ -91,7 +91,7 @@ class ConversationService:
             NotFound: They have none such.
         """
         if not await self._delete(owner, id_):
-            raise _not_found()
+            raise no_conversation()
 
     async def delete_each(self, owner: str, ids: Iterable[str]) -> tuple[list[str], list[str]]:
         """Delete some; the ids of those that were deleted, and of those that they do not have.
@@ -129,10 +129,10 @@ class ConversationService:
         """
         turn = await self._conversations.begin_turn(owner, id_) if is_id(id_, PREFIX) else None
         if turn is None:
-            raise _not_found()
+            raise no_conversation()
         items = new_items(id_, turn, bodies, tail or new_tail())
         await self._items.put(owner, items)
-        if turn == 0 and (title := first_title(bodies)) is not None:
+        if turn == 0 and (title := title_from(bodies)) is not None:
             await self._conversations.title_if_none(owner, id_, title)
         return items
 
@@ -198,20 +198,20 @@ def new_items(conversation: str, turn: int, bodies: Sequence[Mapping[str, Any]],
     return items
 
 
-def first_title(bodies: Iterable[Mapping[str, Any]]) -> str | None:
+def title_from(bodies: Iterable[Mapping[str, Any]]) -> str | None:
     """A title from what a person says first in these items."""
-    said = (text_of(body) for body in bodies if body.get("role") == "user")
-    return next((title for text in said if (title := title_of(text))), None)
+    return first_title(text_of(body) for body in bodies if body.get("role") == "user")
+
+
+def no_conversation(param: str | None = None) -> NotFound:
+    """What is said to those who name a conversation that they do not have."""
+    return NotFound("You have no such conversation.", param=param, code="conversation_not_found")
 
 
 def _found(conversation: Conversation | None) -> Conversation:
     if conversation is None:
-        raise _not_found()
+        raise no_conversation()
     return conversation
-
-
-def _not_found() -> NotFound:
-    return NotFound("You have no such conversation.", code="conversation_not_found")
 
 
 def _no_item() -> NotFound:

@@ -1,4 +1,4 @@
-"""What was said in a conversation, as the messages that a chat template takes."""
+"""What was said in a conversation: read back from its end, and as the messages that a chat template takes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,62 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import msgspec
+
 from app.domain.item import Item, turn_of
 from app.errors import InvalidJson
 from app.schemas.json_body import is_object, parse_json
+from app.services.catalog import CatalogEntry
+from app.services.inference import UNKNOWN_LENGTH
+from app.storage.items import Items
 
 Message = dict[str, Any]
 Turn = Sequence[Mapping[str, Any]]
 """The bodies of the items of a turn: what was asked, and what was answered."""
 
+READ_AT_ONCE = 100
+BYTES_A_TOKEN = 16
+"""Few tokens are so long, let alone all of a text."""
+
 INSTRUCTS = frozenset(("system", "developer"))
 NOT_SHOWN = "[image]"
 """What a model reads that reads text alone, where somebody once showed something."""
+
+
+def readable_bytes(entry: CatalogEntry) -> int:
+    """What is longer than this has no room in a model's context, so that it need not be read."""
+    return BYTES_A_TOKEN * (entry.state.max_model_len or UNKNOWN_LENGTH)
+
+
+async def read_back(  # noqa: PLR0913 - what of it, and how much
+    items: Items,
+    owner: str,
+    conversation: str,
+    *,
+    turns: int,
+    below: int | None = None,
+    most_bytes: int,
+    most_items: int | None = None,
+) -> tuple[list[Item], bool]:
+    """The end of a conversation, by whole turns, until it is more than anybody has use for; whether that is all.
+
+    Args:
+        turns: How many the conversation has had.
+        below: The position that all of it is below; None for none.
+
+    Raises:
+        DatabaseUnavailable: The database did not answer.
+    """
+    found: list[Item] = []
+    size = 0
+    while size <= most_bytes and (most_items is None or len(found) < most_items):
+        part = await items.newest(owner, conversation, turns, below, READ_AT_ONCE)
+        found[:0] = part
+        size += sum(len(msgspec.json.encode(item.body)) for item in part)
+        if len(part) < READ_AT_ONCE:
+            return found, True
+        below = part[0].position
+    return found, False
 
 
 def turns_of(items: Iterable[Item]) -> list[Turn]:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from app.errors import DatabaseUnavailable, ServiceUnavailable
 from app.services.liveness import DeadProcess, Liveness
+from app.services.persist import persist
 
 logger = logging.getLogger("manta")
+
+T = TypeVar("T")
 
 RETRY_AFTER_S = 5.0
 CANCEL_TIMEOUT_S = 10.0
@@ -63,6 +66,28 @@ class Job:
             # A task that is cancelled before its first step never makes it, and would store nothing.
             if self._began:
                 self.task.cancel()
+
+    def go_on(self) -> None:
+        """Do what is left to do in spite of having been cancelled."""
+        self.task.uncancel()
+
+    async def to_its_end(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Do what has to be done though a caller wants the job to end: others wait for it, or it is the end.
+
+        Args:
+            act: May be begun more than once.
+        """
+        while True:
+            try:
+                return await act()
+            except asyncio.CancelledError:
+                if self.why is not Why.CANCELLED:
+                    raise
+                self.go_on()
+
+    async def persist(self, act: Callable[[], Awaitable[T]]) -> T:
+        """The same for something in the database, however long that is away."""
+        return await self.to_its_end(lambda: persist(act))
 
     async def _run(self) -> None:
         self._began = True

@@ -12,6 +12,7 @@ from app.domain.assistant import Assistant
 from app.domain.page import Page, PageRequest
 from app.storage.database import Database, Document, built
 from app.storage.pages import find_page
+from app.storage.written import json_text, pairs
 
 _TEXT = ("name", "description", "model", "instructions", "temperature", "top_p", "reasoning_effort", "avatar")
 _JSON = ("tools", "tool_resources", "response_format")
@@ -97,9 +98,8 @@ def _document(assistant: Assistant) -> Document:
         "owner": assistant.owner,
         "created_at_ms": assistant.created_at_ms,
         **{name: getattr(assistant, name) for name in _TEXT},
-        # What callers wrote is no field of a document's.
-        **{name: msgspec.json.encode(getattr(assistant, name)).decode() for name in _JSON},
-        "metadata": [list(pair) for pair in assistant.metadata.items()],
+        **{name: json_text(getattr(assistant, name)) for name in _JSON},
+        "metadata": pairs(assistant.metadata),
     }
 
 

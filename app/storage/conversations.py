@@ -20,6 +20,7 @@ from app.storage.counters import Counters
 from app.storage.database import Collection, Database, Document, built, change_one
 from app.storage.ordered_conversations import OrderedConversations
 from app.storage.users import now_ms
+from app.storage.written import json_text, pairs
 
 BUCKETS: Final = 64
 """Marks are in so many parts, each of which is read at once."""
@@ -291,11 +292,9 @@ def document_of(conversation: Conversation) -> Document:
 
 
 def _stored(fields: Mapping[str, Any]) -> Document:
-    # No name that a caller made up is ever one of the database's.
     stored = dict(fields)
     if "metadata" in stored:
-        pairs: Mapping[str, str] = stored["metadata"] or {}
-        stored["metadata"] = [list(pair) for pair in pairs.items()]
+        stored["metadata"] = pairs(stored["metadata"] or {})
     if stored.get("tool_resources") is not None:
-        stored["tool_resources"] = msgspec.json.encode(stored["tool_resources"]).decode()
+        stored["tool_resources"] = json_text(stored["tool_resources"])
     return stored

@@ -169,9 +169,9 @@ async def update_each(collection: Collection, updates: Sequence[UpdateOne]) -> N
     await untyped.bulk_write(list(updates), ordered=False)
 
 
-async def delete_older(collection: Collection, time: str, before_ms: int) -> bool:
-    """Delete some documents from before a time, inside of an operation; whether there may be more."""
-    cursor = collection.find({time: {"$lt": before_ms}}, {"_id": True}).limit(PER_OPERATION)
+async def delete_some(collection: Collection, where: Mapping[str, Any]) -> bool:
+    """Delete some documents, inside of an operation; whether there may be more."""
+    cursor = collection.find(where, {"_id": True}).limit(PER_OPERATION)
     found = [document["_id"] for document in await cursor.to_list(PER_OPERATION)]
     if found:
         await collection.delete_many({"_id": {"$in": found}})

@@ -17,6 +17,7 @@ from app.domain.page import Page, PageRequest
 from app.storage.conversation_words import ConversationWords
 from app.storage.database import DUPLICATE, Collection, Database, Document, built
 from app.storage.windows import Place, Windowed, page_of
+from app.storage.written import json_text
 
 PER_INSERT: Final = 100
 """Items at the most in one insert: each is an entry in several indexes."""
@@ -154,7 +155,7 @@ class Items:
             DatabaseUnavailable: The database did not answer.
         """
         where = _one(owner, item.conversation or "", item.id)
-        extra = msgspec.json.encode(item.extra).decode()
+        extra = json_text(item.extra)
         async with self._database.operation():
             return (await self._items.update_one(where, {"$set": {"extra": extra}})).matched_count == 1
 
@@ -277,12 +278,12 @@ def _document(owner: str, item: Item) -> Document:
         "created_at_ms": item.created_at_ms,
         "side": item.side,
         "status": item.status,
-        "body": msgspec.json.encode(item.body).decode(),
+        "body": json_text(item.body),
     }
     if item.response is not None:
         document["response"] = item.response
     if item.extra:
-        document["extra"] = msgspec.json.encode(item.extra).decode()
+        document["extra"] = json_text(item.extra)
     return document
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from pymongo import ReturnDocument
 
 from app.storage.database import Database, Document
 
@@ -40,11 +37,13 @@ class Processes:
             DatabaseUnavailable: The database did not answer.
         """
         update: list[Document] = [{"$set": {"beat_ms": {"$toLong": "$$NOW"}}}]
-        async with self._database.operation():
-            document: Any = await self._processes.find_one_and_update(
-                {"_id": {"$eq": process}}, update, upsert=True, return_document=ReturnDocument.AFTER
-            )
-        return document["beat_ms"]
+        while True:
+            async with self._database.operation():
+                # In two steps: of two beats at once the embedded database tells one that there is no such document.
+                await self._processes.update_one({"_id": process}, update, upsert=True)
+                document = await self._processes.find_one({"_id": process})
+            if document is not None:
+                return document["beat_ms"]
 
     async def leave(self, process: str) -> None:
         """Note that a process ends, so that nobody waits for it.

@@ -13,7 +13,7 @@ from typing import Final
 from bson import Binary
 from pymongo import ASCENDING
 
-from app.storage.database import PER_OPERATION, Database, Document
+from app.storage.database import Database, Document, delete_some
 
 MOST_EVENTS: Final = 128
 """Events at the most in a document."""
@@ -114,14 +114,10 @@ class ResponseEvents:
         where: Document = {"response": {"$eq": response}}
         if before_attempt is not None:
             where["attempt"] = {"$lt": before_attempt}
-        while True:
+        more = True
+        while more:
             async with self._database.operation():
-                cursor = self._events.find(where, {"_id": True}).limit(PER_OPERATION)
-                ids = [document["_id"] for document in await cursor.to_list(PER_OPERATION)]
-                if ids:
-                    await self._events.delete_many({"_id": {"$in": ids}})
-            if len(ids) < PER_OPERATION:
-                return
+                more = await delete_some(self._events, where)
 
 
 def _batch(document: Document) -> EventBatch:

@@ -13,6 +13,7 @@ from pymongo import ASCENDING
 
 from app.domain.stored_response import OPEN, StoredResponse
 from app.storage.database import Database, Document, built, change_one, find_each
+from app.storage.written import json_text
 
 _OPEN: Final = {"$in": list(OPEN)}
 _WHILE_OPEN: Final = {"runner": "", "busy": "", "task": "", "cancel": "", "lost": ""}
@@ -80,7 +81,7 @@ class Responses:
             deleted = await self._responses.delete_one(_one(owner, id_))
         return found if deleted.deleted_count else None
 
-    async def count_in_background(self, owner: str) -> int:
+    async def count_jobs(self, owner: str) -> int:
         """How many of somebody's are under way without their caller.
 
         Raises:
@@ -95,7 +96,7 @@ class Responses:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        change = {"status": "in_progress", "body": _encoded(body)}
+        change = {"status": "in_progress", "body": json_text(body)}
         async with self._database.operation():
             result = await self._responses.update_one(
                 {"_id": {"$eq": id_}, "runner": {"$eq": runner}, "status": _OPEN}, {"$set": change}
@@ -122,7 +123,7 @@ class Responses:
         where: Document = {"_id": {"$eq": id_}, "$or": [under_way, {"lost": True}]}
         if created_at_ms is not None:
             where["created_at_ms"] = created_at_ms
-        change = {"$set": {"status": body["status"], "body": _encoded(body)}, "$unset": dict(_WHILE_OPEN)}
+        change = {"$set": {"status": body["status"], "body": json_text(body)}, "$unset": dict(_WHILE_OPEN)}
         async with self._database.operation():
             return (await self._responses.update_one(where, change)).matched_count == 1
 
@@ -133,7 +134,7 @@ class Responses:
             DatabaseUnavailable: The database did not answer.
         """
         unset = {name: "" for name in _WHILE_OPEN if name != "lost"}
-        change = {"status": body["status"], "body": _encoded(body), "lost": True}
+        change = {"status": body["status"], "body": json_text(body), "lost": True}
         async with self._database.operation():
             await self._responses.update_one(
                 {"_id": response.id, "runner": response.runner, "status": _OPEN}, {"$set": change, "$unset": unset}
@@ -159,6 +160,14 @@ class Responses:
         where = {"runner": {"$eq": runner}, "background": background}
         async with self._database.operation():
             return [_response(document) for document in await self._responses.find(where).limit(limit).to_list(limit)]
+
+    async def jobs_of(self, runner: str, limit: int) -> Sequence[str]:
+        """The ids of some that a process works on without their callers.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        return [response.id for response in await self.of_runner(runner, limit, background=True)]
 
     async def claim(self, id_: str, runner: str, old_runner: str) -> bool:
         """Make what a process works on another's, as a new attempt; False if it is not the old one's any more.
@@ -205,17 +214,12 @@ def _one(owner: str, id_: str) -> Document:
     return {"_id": {"$eq": id_}, "owner": {"$eq": owner}}
 
 
-def _encoded(value: Mapping[str, Any]) -> str:
-    # Its names are its writer's, and none of them the database's.
-    return msgspec.json.encode(value).decode()
-
-
 def _document(response: StoredResponse) -> Document:
     document: Document = {
         "owner": response.owner,
         "status": response.status,
         "created_at_ms": response.created_at_ms,
-        "body": _encoded(response.body),
+        "body": json_text(response.body),
         "previous": response.previous,
         "ancestors": list(response.ancestors),
         "conversation": response.conversation,
@@ -229,7 +233,7 @@ def _document(response: StoredResponse) -> Document:
     if response.background and not response.is_over:
         document["busy"] = response.owner
     if response.task is not None:
-        document["task"] = _encoded(response.task)
+        document["task"] = json_text(response.task)
     return document
 
 

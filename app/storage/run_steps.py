@@ -10,8 +10,9 @@ from pymongo import ASCENDING, DESCENDING
 from app.domain.page import Page, PageRequest
 from app.domain.run import LastError, Tokens
 from app.domain.run_step import RunStep
-from app.storage.database import PER_OPERATION, Database, Document, built
+from app.storage.database import Database, Document, built, delete_some
 from app.storage.pages import find_page
+from app.storage.written import json_text
 
 _PLAIN = ("run", "thread", "assistant", "owner", "created_at_ms", "message", "status", "ended_at_ms")
 
@@ -87,18 +88,14 @@ class RunSteps:
         """
         where = {"thread": {"$eq": thread}, "owner": {"$eq": owner}}
         async with self._database.operation():
-            found = await self._steps.find(where, {"_id": True}).limit(PER_OPERATION).to_list(PER_OPERATION)
-            if found:
-                await self._steps.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
-        return len(found) == PER_OPERATION
+            return await delete_some(self._steps, where)
 
 
 def _document(step: RunStep) -> Document:
     return {
         "_id": step.id,
         **{name: getattr(step, name) for name in _PLAIN},
-        # What models wrote is no field of a document's.
-        "calls": msgspec.json.encode(list(step.calls)).decode(),
+        "calls": json_text(list(step.calls)),
         "tokens": step.tokens and [step.tokens.prompt, step.tokens.completion],
         "error": step.error and step.error.to_dict(),
     }

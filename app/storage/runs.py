@@ -14,9 +14,10 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain.page import Page, PageRequest
 from app.domain.run import LastError, Run, RunOrder, RunStatus, Tokens
-from app.storage.database import PER_OPERATION, Database, Document, built, change_one
 from app.storage.database import Collection as Documents
+from app.storage.database import Database, Document, built, change_one, delete_some
 from app.storage.windows import Place, Windowed
+from app.storage.written import json_text, pairs
 
 WORKED_ON: Final[tuple[RunStatus, ...]] = ("queued", "in_progress", "cancelling")
 """What a run is while a job is at it."""
@@ -31,8 +32,6 @@ _NUMBERS: Final = (
     "turn",
     "told",
 )
-
-
 _NOT_CHANGED: Final = frozenset(("owner", "thread", "assistant", "order", "created_at_ms", "metadata"))
 
 
@@ -155,7 +154,7 @@ class Runs:
         """
         where = {"_id": {"$eq": id_}, "owner": {"$eq": owner}, "thread": {"$eq": thread}}
         async with self._database.operation():
-            document = await change_one(self._runs, where, {"$set": {"metadata": _pairs(metadata)}})
+            document = await change_one(self._runs, where, {"$set": {"metadata": pairs(metadata)}})
         return built(_run, document)
 
     async def ask_to_cancel(self, id_: str) -> Run | None:
@@ -177,12 +176,9 @@ class Runs:
         """
         where = {"owner": {"$eq": owner}, "thread": {"$eq": thread}}
         async with self._database.operation():
-            found = await self._runs.find(where, {"_id": True}).limit(PER_OPERATION).to_list(PER_OPERATION)
-            if found:
-                await self._runs.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
-        return len(found) == PER_OPERATION
+            return await delete_some(self._runs, where)
 
-    async def of_runner(self, runner: str, limit: int) -> Sequence[str]:
+    async def jobs_of(self, runner: str, limit: int) -> Sequence[str]:
         """The ids of some runs that a process works at.
 
         Raises:
@@ -190,7 +186,7 @@ class Runs:
         """
         return await self._ids({"runner": {"$eq": runner}}, limit)
 
-    async def count_worked_on(self, owner: str) -> int:
+    async def count_jobs(self, owner: str) -> int:
         """How many of somebody's runs are worked at.
 
         Raises:
@@ -209,15 +205,15 @@ class Runs:
         async with self._database.operation():
             return (await self._runs.update_one(where, {"$set": {"runner": runner}})).matched_count == 1
 
-    async def still_of(self, runner: str, ids: Collection[str]) -> Collection[str]:
+    async def still_of(self, runner: str, ids: Collection[str]) -> set[str]:
         """Those of these runs that a process works at.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        return await self._ids({"_id": {"$in": sorted(ids)}, "runner": {"$eq": runner}}, len(ids))
+        return set(await self._ids({"_id": {"$in": sorted(ids)}, "runner": {"$eq": runner}}, len(ids)))
 
-    async def to_cancel(self, runner: str) -> Collection[str]:
+    async def cancelled_of(self, runner: str) -> Collection[str]:
         """The ids of those runs of a process that somebody asked to be cancelled.
 
         Raises:
@@ -242,17 +238,12 @@ class _Taken(Exception):
     """The thread has a run that is not over."""
 
 
-def _pairs(metadata: Mapping[str, str]) -> list[list[str]]:
-    return [list(pair) for pair in metadata.items()]
-
-
 def _document(run: Run) -> Document:
     return {
         **{name: getattr(run, name) for name in (*_PLAIN, *_NUMBERS)},
-        # What callers wrote is no field of a document's.
-        "order": msgspec.json.encode(run.order).decode(),
-        "metadata": _pairs(run.metadata),
-        "calls": msgspec.json.encode(list(run.calls)).decode(),
+        "order": json_text(run.order),
+        "metadata": pairs(run.metadata),
+        "calls": json_text(list(run.calls)),
         "tokens": [run.tokens.prompt, run.tokens.completion],
         "error": run.error and run.error.to_dict(),
     }

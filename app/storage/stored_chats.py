@@ -13,6 +13,7 @@ from app.domain.stored_chat import StoredChat, StoredChatFilter, StoredChatStatu
 from app.storage.counters import Counters
 from app.storage.database import Collection, Database, Document, built, change_one, update_each
 from app.storage.windows import Place, Windowed
+from app.storage.written import json_text
 
 MANY_S: Final = 60.0
 """How long it may take to find all that somebody has."""
@@ -61,7 +62,7 @@ class StoredChats:
         """
         where = {**_one(owner, id_), "status": _OPEN}
         async with self._database.operation():
-            await self._chats.update_one(where, {"$set": {"body": _text(body), "status": status}})
+            await self._chats.update_one(where, {"$set": {"body": json_text(body), "status": status}})
 
     async def forget(self, owner: str, id_: str) -> None:
         """Delete one that nothing came of.
@@ -163,11 +164,7 @@ def _is_wanted(document: Document, wanted: StoredChatFilter) -> bool:
 
 def _pairs(metadata: Mapping[str, str]) -> list[str]:
     """Each pair is one text, which an index finds; none of its names is the database's."""
-    return [msgspec.json.encode(pair).decode() for pair in metadata.items()]
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    return [json_text(pair) for pair in metadata.items()]
 
 
 def _document(chat: StoredChat) -> Document:
@@ -177,8 +174,8 @@ def _document(chat: StoredChat) -> Document:
         "model": chat.model,
         "created_at_ms": chat.created_at_ms,
         "metadata": _pairs(chat.metadata),
-        "messages": _text(chat.messages),
-        "body": _text(chat.body),
+        "messages": json_text(chat.messages),
+        "body": json_text(chat.body),
         "status": chat.status,
     }
 

@@ -70,6 +70,14 @@ async def test_it_is_not_healthy_without_its_process(tmp_path: Path):
             await database.check_health()
 
 
+async def stand_still(database: Any) -> None:
+    """Stop the database; for a moment it may still answer."""
+    database._process.send_signal(signal.SIGSTOP)
+    async with asyncio.timeout(PATIENCE_S):
+        while psutil.Process(database._process.pid).status() != psutil.STATUS_STOPPED:
+            await asyncio.sleep(0.01)
+
+
 async def test_one_that_stands_still_is_ended_so_that_another_can_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -77,12 +85,12 @@ async def test_one_that_stands_still_is_ended_so_that_another_can_begin(
     with embedded(tmp_path) as database:
         # Whoever has never answered is still about to begin.
         for _ in range(SILENT):
-            database._process.send_signal(signal.SIGSTOP)
+            await stand_still(database)
             await database.check_health()
         database._process.send_signal(signal.SIGCONT)
         client = await opened(database)
         await database.check_health()
-        database._process.send_signal(signal.SIGSTOP)
+        await stand_still(database)
         for _ in range(SILENT - 1):
             await database.check_health()
         database._process.send_signal(signal.SIGCONT)
@@ -90,7 +98,7 @@ async def test_one_that_stands_still_is_ended_so_that_another_can_begin(
         async with asyncio.timeout(PATIENCE_S):
             while database._missed:
                 await database.check_health()
-        database._process.send_signal(signal.SIGSTOP)
+        await stand_still(database)
         for _ in range(SILENT - 1):
             await database.check_health()
         with pytest.raises(RuntimeError, match="answered nothing"):

@@ -34,6 +34,9 @@ ENTRIES = (
     CatalogEntry(scripted(FAST), ModelState("ready", 1)),
 )
 
+NO_LONGER_SLOW = (CatalogEntry(scripted(SLOW), ModelState("ready", 1)),)
+"""The slow model, for a gateway that goes on with what one of these was at."""
+
 
 class GatewayProcesses:
     """Several gateways over one database; a context manager, which ends them.

@@ -6,31 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgspec
-
-from app.domain.conversation import Conversation, new_conversation, title_of
-from app.domain.item import Item, position, text_of, turn_of
+from app.domain.conversation import Conversation, new_conversation
+from app.domain.item import Item, position, turn_of
 from app.domain.page import PageRequest
-from app.errors import InvalidRequest, NotFound
+from app.errors import InvalidRequest
 from app.schemas.keep import ToKeep
 from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.answers.questions import question_items
 from app.services.catalog import CatalogEntry
 from app.services.context import Talk, fit
-from app.services.history import INSTRUCTS, rendered, turns_of
+from app.services.conversations import no_conversation, title_from
+from app.services.history import INSTRUCTS, read_back, readable_bytes, rendered, turns_of
 from app.services.idempotency import Attempt
-from app.services.inference import CHAT, UNKNOWN_LENGTH, asked_tokens
+from app.services.inference import CHAT, asked_tokens
 from app.storage.users import now_ms
 
 Message = dict[str, Any]
 
-READ_AT_ONCE: Final = 100
 MOST_ITEMS: Final = 2048
 """Items of a history that are looked at: no request can have more messages either."""
-
-LONG_TOKEN: Final = 16
-"""Bytes: a history that is longer than so many for each token of the context does not fit into it."""
 
 
 @dataclass(slots=True)
@@ -89,7 +84,7 @@ async def opened(services: Services, owner: str, keep: ToKeep, parsed: ParsedReq
     if keep.conversation is not None or attempt.again:
         found = await stores.conversations.get(owner, id_)
     if found is None and keep.conversation is not None:
-        raise NotFound("You have no such conversation.", param="conversation", code="conversation_not_found")
+        raise no_conversation("conversation")
     conversation = found or new_conversation(owner, now_ms(), id_, model=parsed.model)
     turn = Turn(conversation, found is None, messages[:heads], messages[heads:], attempt.tail)
     if attempt.again and found is not None:
@@ -142,17 +137,18 @@ async def _history(services: Services, turn: Turn, entry: CatalogEntry) -> tuple
     conversation, items = turn.conversation, services.stores.items
     if turn.is_new:
         return [], True
-    most = LONG_TOKEN * (entry.state.max_model_len or UNKNOWN_LENGTH)
     below = None if turn.number is None else position(turn.number, 0)
-    found: list[Item] = []
-    size = 0
-    while size <= most and len(found) < MOST_ITEMS:
-        part = await items.newest(conversation.owner, conversation.id, conversation.turns, below, READ_AT_ONCE)
-        found[:0] = part
-        size += sum(len(msgspec.json.encode(item.body)) for item in part)
-        if len(part) < READ_AT_ONCE:
-            return found, True
-        below = position(turn_of(part[0].position), 0)
+    found, is_whole = await read_back(
+        items,
+        conversation.owner,
+        conversation.id,
+        turns=conversation.turns,
+        below=below,
+        most_bytes=readable_bytes(entry),
+        most_items=MOST_ITEMS,
+    )
+    if is_whole:
+        return found, True
     beginning = PageRequest(limit=10, order="asc")
     first = await items.list(conversation.owner, conversation.id, beginning, conversation.turns)
     instructions = [item for item in first.items if item.body.get("role") in INSTRUCTS]
@@ -188,10 +184,10 @@ async def ask(services: Services, turn: Turn, now: int) -> None:
     if turn.number is None:
         turn.number = await stores.conversations.begin_turn(owner, id_)
         if turn.number is None:
-            raise NotFound("You have no such conversation.", param="conversation", code="conversation_not_found")
+            raise no_conversation("conversation")
     turn.items = question_items(turn.asked, id_, turn.number, turn.tail, now)
     await stores.items.put(owner, turn.items)
-    if turn.conversation.title is None and (title := _title(turn.items)) is not None:
+    if turn.conversation.title is None and (title := title_from(item.body for item in turn.items)) is not None:
         await stores.conversations.title_if_none(owner, id_, title)
         turn.conversation = replace(turn.conversation, title=title)
 
@@ -210,8 +206,3 @@ async def take_back(services: Services, turn: Turn) -> None:
         return
     for item in turn.items:
         await stores.items.delete(owner, id_, item.id)
-
-
-def _title(items: Sequence[Item]) -> str | None:
-    said = (title_of(text_of(item.body)) for item in items if item.body.get("role") == "user")
-    return next((title for title in said if title is not None), None)

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from app.domain.completion import Completion, of_body, of_stream, output_items
-from app.domain.conversation import title_of
+from app.domain.conversation import first_title
 from app.domain.item import ANSWER, Item, position, text_of
 from app.services.answers.keeping import Keeping
 from app.storage.stores import Stores
@@ -80,7 +80,7 @@ class Keeper:
             if await conversations.get(keeping.owner, keeping.conversation) is None:
                 # It was deleted meanwhile, and what would have been in it is too.
                 return
-            if keeping.untitled and (title := _title(items)) is not None:
+            if keeping.untitled and (title := first_title(text_of(item.body) for item in items)) is not None:
                 await conversations.title_if_none(keeping.owner, keeping.conversation, title)
         await self._stores.items.put(keeping.owner, items)
 
@@ -110,7 +110,3 @@ def answer_of(keeping: Keeping, raw: bytes) -> Answer:
         for index, body in enumerate(output_items(completion, keeping.tail))
     ]
     return Answer(keeping, raw, completion, tuple(items))
-
-
-def _title(items: tuple[Item, ...]) -> str | None:
-    return next((title for item in items if (title := title_of(text_of(item.body))) is not None), None)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from app.domain.item import Item
 from app.domain.page import Page, PageRequest
 from app.domain.response import failed
 from app.domain.stored_response import StoredResponse
-from app.errors import DatabaseUnavailable, InvalidRequest, NotFound
+from app.errors import InvalidRequest, NotFound
 from app.services.answers.keeper import Answer, Keeper
 from app.services.answers.keeping import Keeping
 from app.services.jobs import Jobs, Why
 from app.services.liveness import DeadProcess, Liveness
+from app.services.persist import persist
 from app.services.responses.feeds import Feeds
 from app.services.responses.jobs import ResponseJobs
 from app.services.responses.translation import Translation
@@ -24,14 +23,11 @@ from app.storage.stores import Stores
 
 logger = logging.getLogger("manta")
 
-T = TypeVar("T")
-
 _Try = tuple[str, int]
 """A response, and when it was begun: under an ``Idempotency-Key`` it may be begun again, with the same id."""
 
 GONE = "The gateway that worked on this response is gone. Try again."
 GIVE_UP_AT_ONCE = 100
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 2.0
 MOST_DISCARDS = 1000
 CANCEL_POLL_S = 0.25
 
@@ -41,7 +37,6 @@ class ResponseArchive:
 
     Args:
         grace_s: How long after a process's death somebody may yet find what it had answered, in seconds.
-
         per_owner: How many of somebody's may be under way in the background at once.
 
     Attributes:
@@ -52,7 +47,7 @@ class ResponseArchive:
     def __init__(  # noqa: PLR0913 - wired in one place
         self, stores: Stores, keeper: Keeper, jobs: Jobs, liveness: Liveness, *, grace_s: float, per_owner: int
     ) -> None:
-        self.background = ResponseJobs(stores.responses, jobs, liveness, per_owner=per_owner)
+        self.background = ResponseJobs(stores.responses, jobs, per_owner=per_owner)
         self.feeds = Feeds(stores.responses, stores.response_events)
         self._stores = stores
         self._responses = stores.responses
@@ -215,13 +210,3 @@ class ResponseArchive:
 
 def _try_of(keeping: Keeping) -> _Try:
     return keeping.response or "", keeping.created_at_ms
-
-
-async def persist(act: Callable[[], Awaitable[T]]) -> T:
-    """Do something in the database, again and again while that is away; what came of it."""
-    wait_s = FIRST_RETRY_S
-    while True:
-        with contextlib.suppress(DatabaseUnavailable):
-            return await act()
-        await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, LONGEST_RETRY_S)

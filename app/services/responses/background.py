@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -29,11 +29,9 @@ from app.services.engine_errors import error_of_refusal, is_refusal
 from app.services.generation import generate
 from app.services.inference import CHAT, Prepared, prepare
 from app.services.jobs import Job, Why
-from app.services.responses.archive import persist
+from app.services.persist import persist
 from app.services.responses.feeds import Feed
 from app.services.responses.translation import BLANK, Told, Translation
-
-T = TypeVar("T")
 
 TRIES, RETRY_S = 30, 2.0
 """How often, and after how long, one that was taken over is tried again: its model may be on its way up as well."""
@@ -71,7 +69,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
     responses = services.stores.responses
     response: StoredResponse | None = None
     try:
-        response = await _in_any_case(job, lambda: responses.find(job.id))
+        response = await job.persist(lambda: responses.find(job.id))
         if response is not None and response.task is not None and not response.is_over:
             under_way = _Work(services, job, response, msgspec.convert(response.task, Task), prepared)
             prepared = None
@@ -80,7 +78,7 @@ async def work(services: Services, job: Job, prepared: Prepared | None = None) -
         # Nobody else would ever end it.
         if (unfinished := response) is not None:
             lost = {**failed(unfinished.body, BROKEN, "server_error"), "status": "failed"}
-            await _in_any_case(job, lambda: responses.finish(job.id, lost, runner=services.liveness.id))
+            await job.persist(lambda: responses.finish(job.id, lost, runner=services.liveness.id))
         raise
     finally:
         if prepared is not None:
@@ -106,7 +104,7 @@ class _Work:
         """All of it."""
         async with AsyncExitStack() as stack:
             stack.callback(self._abandon)
-            first = await _in_any_case(self._job, self._begin_anew) if self._response.attempt else 0
+            first = await self._job.persist(self._begin_anew) if self._response.attempt else 0
             translation = Translation(self._response.body, self._task.keeping.tail, first=first)
             if self._response.streams:
                 feeding = self._services.responses.feeds.feeding(self._response, first)
@@ -117,12 +115,12 @@ class _Work:
             except asyncio.CancelledError:
                 if self._job.why is not Why.CANCELLED:
                     raise
-                _go_on()
+                self._job.go_on()
                 end = translation.cancel()
             # The last event is what the stored response says: who reads the stream makes it of that.
             *others, _ = end.split(BLANK)[:-1]
             self._tell(b"".join(event + BLANK for event in others))
-            await self._finish(translation)
+            await self._job.to_its_end(partial(self._store, translation))
 
     async def _answer(self, translation: Translation) -> bytes:
         """Have it answered; the last events."""
@@ -181,17 +179,8 @@ class _Work:
         parsed = ParsedRequest(task.keeping.model, task.payload, stream=True, include_usage=True)
         return await prepare(services, caller, CHAT, parsed, state)
 
-    async def _finish(self, translation: Translation) -> None:
-        """Store what came of it. A caller's word that it is to end comes too late from here on."""
-        try:
-            await self._store(translation)
-        except asyncio.CancelledError:
-            if self._job.why is not Why.CANCELLED:
-                raise
-            _go_on()
-            await self._store(translation)
-
     async def _store(self, translation: Translation) -> None:
+        """Store what came of it."""
         archive, response = self._services.responses, self._response
         keeping = msgspec.structs.replace(self._task.keeping, process=self._runner)
         if self._feed is not None:
@@ -221,21 +210,3 @@ class _Work:
     def _abandon(self) -> None:
         if self._prepared is not None:
             self._prepared.abandon(ServerError(BROKEN))
-
-
-async def _in_any_case(job: Job, act: Callable[[], Awaitable[T]]) -> T:
-    """Do something in the database though the job may have to end: who is to store that needs it done."""
-    while True:
-        try:
-            return await persist(act)
-        except asyncio.CancelledError:
-            if job.why is not Why.CANCELLED:
-                raise
-            _go_on()
-
-
-def _go_on() -> None:
-    """Do what is left to do in spite of having been cancelled."""
-    task = asyncio.current_task()
-    if task is not None:
-        task.uncancel()

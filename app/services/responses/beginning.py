@@ -9,16 +9,17 @@ from typing import Any
 
 import msgspec
 
-from app.domain.conversation import title_of
+from app.domain.conversation import first_title
 from app.domain.ids import ITEM_PREFIXES
 from app.domain.item import Item, position, text_of
 from app.domain.principal import Principal
 from app.domain.response import new_response
 from app.domain.stored_response import StoredResponse
-from app.errors import NotFound, PayloadTooLarge
+from app.errors import PayloadTooLarge
 from app.schemas.responses import ParsedResponse
 from app.services import Services
 from app.services.answers.keeping import Keeping
+from app.services.conversations import no_conversation
 from app.services.idempotency import Attempt
 from app.services.responses.background import Task
 from app.services.responses.plan import Plan, check_known
@@ -103,7 +104,7 @@ async def _store(stores: Stores, beginning: Beginning, plan: Plan) -> None:
     if beginning.keeping is not None:
         await stores.items.put(owner, beginning.inputs)
     if plan.conversation is not None and plan.conversation.title is None:
-        title = title_of("\n".join(text_of(item.body) for item in beginning.inputs))
+        title = first_title(text_of(item.body) for item in beginning.inputs)
         if title is not None:
             await stores.conversations.title_if_none(owner, plan.conversation.id, title)
 
@@ -154,7 +155,7 @@ async def _turn(services: Services, plan: Plan, earlier: StoredResponse | None) 
         return earlier.turn
     turn = await services.stores.conversations.begin_turn(conversation.owner, conversation.id)
     if turn is None:
-        raise NotFound("You have no conversation with this id.", param="conversation", code="conversation_not_found")
+        raise no_conversation("conversation")
     return turn
 
 

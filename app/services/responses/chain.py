@@ -9,13 +9,11 @@ from typing import Final
 import msgspec
 
 from app.domain.conversation import Conversation
-from app.domain.item import Item, position
+from app.domain.item import position
 from app.domain.stored_response import StoredResponse
 from app.errors import InvalidRequest, NotFound
-from app.services.history import Turn, turns_of
+from app.services.history import Turn, read_back, turns_of
 from app.storage.stores import Stores
-
-READ_AT_ONCE: Final = 64
 
 PREVIOUS: Final = "previous_response_id"
 
@@ -100,13 +98,10 @@ async def found(stores: Stores, owner: str, id_: str) -> StoredResponse:
 
 async def _add_conversation(stores: Stores, owner: str, conversation: str, turns: int, before: Before) -> None:
     """Read what there is in a conversation before a turn."""
-    below: int = position(turns, 0)
-    while not before.is_enough:
-        items: Sequence[Item] = await stores.items.newest(owner, conversation, turns, below, READ_AT_ONCE)
-        before.put(turns_of(items))
-        if len(items) < READ_AT_ONCE:
-            return
-        below = items[0].position
+    items, _ = await read_back(
+        stores.items, owner, conversation, turns=turns, below=position(turns, 0), most_bytes=before.room
+    )
+    before.put(turns_of(items))
 
 
 def _missing(id_: str) -> NotFound:

@@ -16,13 +16,10 @@ from app.services import Services
 from app.services.authenticator import SHOW
 from app.services.catalog import CatalogEntry
 from app.services.context import Talk, count, fit
-from app.services.history import INSTRUCTS, Message, Turn, rendered
-from app.services.inference import UNKNOWN_LENGTH
+from app.services.conversations import no_conversation
+from app.services.history import INSTRUCTS, Message, Turn, readable_bytes, rendered
 from app.services.responses.chain import before_response, before_turn, found
 from app.services.responses.chat import chat_request, check_text_only, with_instructions
-
-BYTES_A_TOKEN = 16
-"""No text has so many for each of its tokens: what is longer than a context of such need not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ async def _read(services: Services, caller: Principal, entry: CatalogEntry, aske
     previous, conversation = await _continued(services, caller, asked)
     items = await _resolved(services, caller, asked.items)
     check_text_only(items)
-    room = BYTES_A_TOKEN * (entry.state.max_model_len or UNKNOWN_LENGTH)
+    room = readable_bytes(entry)
     before: list[Turn] = []
     if previous is not None:
         before = await before_response(services.stores, caller.subject, previous, room)
@@ -119,9 +116,7 @@ async def _continued(
         check_known(caller)
         conversation = await stores.conversations.get(owner, asked.conversation)
         if conversation is None:
-            raise NotFound(
-                "You have no conversation with this id.", param="conversation", code="conversation_not_found"
-            )
+            raise no_conversation("conversation")
         return None, conversation
     return None, None
 

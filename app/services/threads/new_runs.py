@@ -107,7 +107,8 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
         return _as_it_stands(stored, channel)
     if (active := await threads.runs.active(conversation)) is not None:
         raise _busy(thread, active.id)
-    me = await threads.jobs.me(caller.subject)
+    await threads.jobs.check_room(caller.subject)
+    me = await services.liveness.me()
     added = await _append(services, conversation, messages, tail)
     run = wanted.run(caller, thread, id_, added.turn, ttl_s=services.settings.run_ttl_s)
     run = replace(run, streamed=channel is not None)
@@ -167,7 +168,8 @@ async def go_on(  # noqa: PLR0913, PLR0917 - as above
         return _as_it_stands(run, channel)
     outputs = _outputs(run, wanted)
     threads, stores = services.threads, services.stores
-    me = await threads.jobs.me(caller.subject)
+    await threads.jobs.check_room(caller.subject)
+    me = await services.liveness.me()
     now = now_ms()
     items = [_output_item(run, index, call["id"], outputs[call["id"]], now) for index, call in enumerate(run.calls)]
     # As above. Their ids are fixed: whoever is second to answer the same calls changes nothing.

@@ -12,15 +12,8 @@ from app.errors import InvalidRequest
 from app.services import Services
 from app.services.catalog import CatalogEntry
 from app.services.context import Message, Talk, fit
-from app.services.history import rendered, turns_of
+from app.services.history import read_back, readable_bytes, rendered, turns_of
 from app.services.threads.orders import system_of
-
-READ_AT_ONCE = 100
-BYTES_A_TOKEN = 16
-"""Older turns than the context could hold at this many are not even read: few tokens are so long."""
-
-SHORTEST_CONTEXT = 4096
-"""Of a model that has not told yet."""
 
 
 class PromptTooLong(Exception):
@@ -36,7 +29,13 @@ async def prompt_of(services: Services, entry: CatalogEntry, run: Run) -> list[M
         PromptTooLong: Not even the last turn fits into what the run allows.
     """
     order = run.order
-    items = await _history(services, run, (entry.state.max_model_len or SHORTEST_CONTEXT) * BYTES_A_TOKEN)
+    items, _ = await read_back(
+        services.stores.items,
+        run.owner,
+        with_prefix(run.thread, "conv"),
+        turns=run.turn + 1,
+        most_bytes=readable_bytes(entry),
+    )
     if (last := order.truncation.get("last_messages")) is not None:
         items = _last_messages(items, last)
     talk = Talk(system_of(order), _exchanges(items), [dict(tool) for tool in order.tools])
@@ -53,21 +52,6 @@ async def _fitted(services: Services, entry: CatalogEntry, run: Run, talk: Talk)
             raise PromptTooLong from None
         raise
     return fitted.messages
-
-
-async def _history(services: Services, run: Run, most_bytes: int) -> list[Item]:
-    """The items of the thread up to the run's own, without those that are surely too old to be read."""
-    conversation = with_prefix(run.thread, "conv")
-    found: list[Item] = []
-    size = 0
-    while size < most_bytes:
-        below = found[0].position if found else None
-        part = await services.stores.items.newest(run.owner, conversation, run.turn + 1, below, READ_AT_ONCE)
-        found = [*part, *found]
-        size += sum(len(str(item.body)) for item in part)
-        if len(part) < READ_AT_ONCE:
-            break
-    return found
 
 
 def _last_messages(items: Sequence[Item], wanted: int) -> list[Item]:

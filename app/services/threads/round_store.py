@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from app.domain.conversation import title_of
+from app.domain.conversation import first_title
 from app.domain.ids import with_prefix
 from app.domain.item import text_of
 from app.domain.round_end import Ending, RoundEnd, end_round
@@ -63,7 +63,7 @@ class RoundStore:
         conversation = await stores.conversations.get(run.owner, with_prefix(run.thread, "conv"))
         if conversation is not None:
             await stores.items.put(run.owner, end.items)
-            title = next((title for item in end.items if (title := title_of(text_of(item.body))) is not None), None)
+            title = first_title(text_of(item.body) for item in end.items)
             if title is not None and conversation.title is None:
                 # What was asked had nothing to read in it.
                 await stores.conversations.title_if_none(run.owner, conversation.id, title)

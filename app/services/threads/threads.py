@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.domain.conversation import Conversation, new_conversation, title_of
+from app.domain.conversation import Conversation, first_title, new_conversation
 from app.domain.ids import is_id, with_prefix
 from app.domain.item import position
 from app.domain.page import Page, PageRequest
@@ -44,7 +44,7 @@ class ThreadService:
         messages = wanted.messages or ()
         check_messages(messages, "messages")
         now = now_ms()
-        title = wanted.title or next((title for each in messages if (title := title_of(said(each))) is not None), None)
+        title = wanted.title or first_title(map(said, messages))
         kept = kept_of_thread(_resources(wanted), wanted.assistants or ())
         conversation = new_conversation(
             owner,

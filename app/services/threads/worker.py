@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 from app.domain.completion import Completion, of_stream
 from app.domain.round_end import BROKEN, Ending, RoundEnd, end_round
 from app.domain.run import ErrorCode, LastError, Run
-from app.errors import ApiError, DatabaseUnavailable, PermissionDenied
+from app.errors import ApiError, PermissionDenied
 from app.schemas import chat
 from app.services import Services
 from app.services.answers.keeping import Keeping
@@ -31,8 +30,6 @@ from app.storage.users import now_ms
 
 logger = logging.getLogger("manta")
 
-FIRST_WAIT_S: Final = 0.1
-LONGEST_WAIT_S: Final = 5.0
 _CODES: Final[dict[int, ErrorCode]] = {
     400: "invalid_prompt",
     403: "invalid_prompt",
@@ -178,27 +175,15 @@ class RunWorker:
 
     async def _finish(self, job: Job, attempt: _Attempt, ending: Ending, error: LastError | None) -> None:
         """Store the end, as soon as the database is there, and tell of it."""
-        wait_s = FIRST_WAIT_S
-        while True:
-            try:
-                end = await self._store(job, attempt, ending, error)
-                break
-            except DatabaseUnavailable:
-                await _sleep(job, wait_s * random.uniform(0.5, 1))
-                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-            except asyncio.CancelledError:
-                # It is over anyway: whoever wants it ended has but to wait.
-                if job.why is not Why.CANCELLED:
-                    raise
-            except Exception:
-                if not attempt.raw:
-                    raise
-                # Nobody else would ever end it, and its thread would take no other.
-                logger.exception("What the run %s came to cannot be stored", job.id)
-                attempt.raw.clear()
-                if attempt.record is not None:
-                    attempt.record.leave()
-                ending, error = "failed", BROKEN
+        try:
+            end = await job.persist(lambda: self._store(job, attempt, ending, error))
+        except Exception:
+            # Nobody else would ever end it, and its thread would take no other.
+            logger.exception("What the run %s came to cannot be stored", job.id)
+            attempt.raw.clear()
+            if attempt.record is not None:
+                attempt.record.leave()
+            end = await job.persist(lambda: self._store(job, attempt, "failed", BROKEN))
         if attempt.record is not None:
             attempt.record.forget()
         if end is not None:
@@ -214,14 +199,6 @@ class RunWorker:
             ending, error = "failed", _told_error(completion)
         end = end_round(run, completion, ending, now_ms(), error)
         return end if await self._rounds.store(end, self._me) else None
-
-
-async def _sleep(job: Job, seconds: float) -> None:
-    try:
-        await asyncio.sleep(seconds)
-    except asyncio.CancelledError:
-        if job.why is not Why.CANCELLED:
-            raise
 
 
 def _told_error(completion: Completion) -> LastError:

@@ -24,8 +24,8 @@ from openai.types.beta.threads import (
 
 from app.errors import ApiError, UnsupportedParameter
 from app.schemas import assistants, runs, threads
+from app.schemas.body import parse
 from app.schemas.common import Strict
-from app.schemas.identity import parse
 from tests.app.schemas.test_bad_bodies import EXAMPLES, JSON, attempt
 from tests.support.threads import WEATHER
 

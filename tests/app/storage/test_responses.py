@@ -49,7 +49,7 @@ async def test_another_owners_is_none(stores: Stores):
 async def test_one_that_is_over_stays_as_it_is(stores: Stores):
     stored = a_response()
     await stores.responses.insert(stored)
-    assert await stores.responses.count_in_background(ONE) == 1
+    assert await stores.responses.count_jobs(ONE) == 1
     assert not await stores.responses.finish(stored.id, {"status": "failed"}, runner="p2")
     assert await stores.responses.finish(stored.id, {"status": "completed"}, runner="p1")
     assert not await stores.responses.finish(stored.id, {"status": "failed"})
@@ -58,7 +58,7 @@ async def test_one_that_is_over_stays_as_it_is(stores: Stores):
     found = await stores.responses.mark_cancelled(ONE, stored.id)
     assert found is not None
     assert (found.status, found.body, found.task, found.runner) == ("completed", {"status": "completed"}, None, None)
-    assert await stores.responses.count_in_background(ONE) == 0
+    assert await stores.responses.count_jobs(ONE) == 0
     assert await stores.responses.cancelled_of("p1") == []
 
 

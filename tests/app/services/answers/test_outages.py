@@ -17,7 +17,7 @@ from app.services.answers.keeper import Keeper
 from app.services.catalog import CatalogEntry
 from tests.support.chats import PATH, Person, asking, chunks_of, person, read_on, read_some, text_of, whole_frames
 from tests.support.gateway import Gateway, running_gateway, scripted
-from tests.support.gateway_process import FAST, SLOW, GatewayProcesses
+from tests.support.gateway_process import FAST, NO_LONGER_SLOW, SLOW, GatewayProcesses
 from tests.support.mongo import MongoServer
 from tests.support.people import bearer
 from tests.test_error_shape import assert_error
@@ -26,7 +26,6 @@ PACED = CatalogEntry(
     scripted(engine_args={"tokens_per_s": 10, "max_model_len": 2048}), ModelState("ready", max_model_len=2048)
 )
 
-NO_LONGER_SLOW = CatalogEntry(scripted(SLOW), ModelState("ready"))
 ADMIN = User(ADMIN_ID, "admin", "Admin", 0)
 KEY = {"idempotency-key": "k"}
 
@@ -120,7 +119,7 @@ async def test_what_a_killed_gateway_sent_is_what_is_stored_once(
         await asyncio.to_thread(gateways.__exit__, None, None, None)
     # The others of its node share its folder.
     async with (
-        running_gateway(tmp_path / "0", mongodb.uri, database_name, [NO_LONGER_SLOW]) as gateway,
+        running_gateway(tmp_path / "0", mongodb.uri, database_name, NO_LONGER_SLOW) as gateway,
         httpx.AsyncClient(base_url=gateway.url, headers=key, timeout=60) as client,
     ):
         one = Person(ADMIN, client)

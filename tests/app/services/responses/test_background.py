@@ -22,7 +22,7 @@ from app.services.catalog import CatalogEntry
 from app.services.responses import feeds
 from app.services.responses.translation import Translation
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user, running_gateway, scripted
-from tests.support.gateway_process import ENTRIES, SLOW, GatewayProcesses
+from tests.support.gateway_process import NO_LONGER_SLOW, SLOW, GatewayProcesses
 from tests.support.mongo import MongoServer
 from tests.support.openai_schema import validate
 from tests.support.response_events import valid_events
@@ -221,7 +221,7 @@ async def test_one_that_could_not_be_begun_leaves_nothing(new_gateway: GatewayFa
                 assert (await post(gateway.client, background=background)).status_code == 503
         while await services.database.collection("responses").count_documents({}):
             await asyncio.sleep(0.02)
-        assert await services.stores.responses.count_in_background(ADMIN_ID) == 0
+        assert await services.stores.responses.count_jobs(ADMIN_ID) == 0
 
 
 async def test_whoever_works_on_it_no_more_changes_nothing(new_gateway: GatewayFactory):
@@ -270,9 +270,10 @@ async def test_it_is_deleted_under_way(new_gateway: GatewayFactory):
 async def test_what_a_gateway_leaves_on_ending_is_begun_anew_by_another(
     tmp_path: Path, mongodb: MongoServer, database_name: str
 ):
-    entries = at_pace(40)
-    async with running_gateway(tmp_path / "other", mongodb.uri, database_name, entries, process_dead_s=1) as other:
-        async with running_gateway(tmp_path / "one", mongodb.uri, database_name, entries, process_dead_s=1) as one:
+    at = mongodb.uri, database_name
+    async with running_gateway(tmp_path / "other", *at, at_pace(0), process_dead_s=1) as other:
+        # At this pace it is not over by the time that the gateway ends.
+        async with running_gateway(tmp_path / "one", *at, at_pace(10), process_dead_s=1) as one:
             conversation = (await one.client.post("/v1/conversations", json={})).json()["id"]
             id_ = await began(one.client, conversation=conversation)
             first = valid_events(await until_said(one.client, id_, 3))
@@ -298,7 +299,7 @@ async def test_what_a_killed_gateway_was_at_is_gone_on_with(tmp_path: Path, mong
                 said = valid_events(await until_said(client, id_, 3))
                 gateways.kill(0)
     # On the same machine, which still has what the other had told its callers.
-    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, ENTRIES, process_dead_s=2) as gateway:
+    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, NO_LONGER_SLOW, process_dead_s=1) as gateway:
         events = valid_events(await rest(gateway.client, id_, said[-1]["sequence_number"]))
         over = await get(gateway.client, id_)
         assert (over["status"], deltas(anew(events))) == ("completed", text_of(over))
@@ -408,7 +409,12 @@ async def told_while_it_goes(gateway: Gateway, mongodb: MongoServer) -> dict[str
 
 
 async def test_the_database_may_be_away_meanwhile(tmp_path: Path, own_mongodb: MongoServer, database_name: str):
-    settings: dict[str, Any] = {"entries": at_pace(40), "mongodb_timeout_s": 1, "process_dead_s": 1}
+    settings: dict[str, Any] = {
+        "entries": at_pace(40),
+        "mongodb_timeout_s": 1,
+        "limits_timeout_s": 0.25,
+        "process_dead_s": 1,
+    }
     async with running_gateway(tmp_path / "gateway", own_mongodb.uri, database_name, **settings) as gateway:
         id_ = await began(gateway.client)
         told = await told_while_it_goes(gateway, own_mongodb)
@@ -423,6 +429,8 @@ async def test_the_database_may_be_away_meanwhile(tmp_path: Path, own_mongodb: M
         assert deltas(events) == text_of(await get(gateway.client, id_))
         id_ = await began(gateway.client)
         told = await told_while_it_goes(gateway, own_mongodb)
+        # Usage would wait for the database for a while longer.
+        await gateway.services.ledger.close(timeout_s=0)
     # And the gateway ends before the database is back.
     own_mongodb.start()
     async with running_gateway(tmp_path / "gateway", own_mongodb.uri, database_name, **settings) as gateway:

@@ -15,7 +15,7 @@ from app.domain.ids import with_prefix
 from app.domain.item import Item
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user, running_gateway
 from tests.support.gateway_process import ENTRIES as PROCESS_ENTRIES
-from tests.support.gateway_process import SLOW, GatewayProcesses
+from tests.support.gateway_process import NO_LONGER_SLOW, SLOW, GatewayProcesses
 from tests.support.mongo import MongoServer
 from tests.support.people import bearer
 from tests.support.threads import ENTRIES, STALL, WEATHER, events_of, names_of, said, waiting_run, whole
@@ -81,9 +81,7 @@ async def test_a_killed_gateways_runs_are_gone_on_with_or_what_was_told_is_kept(
             async with client.stream("POST", "/v1/threads/runs", json=body) as response:
                 seen = await read_until(response.aiter_raw(), b"event: thread.message.delta", 3)
                 gateways.kill(0)
-    async with running_gateway(
-        tmp_path / "0", mongodb.uri, database_name, PROCESS_ENTRIES, process_dead_s=2
-    ) as gateway:
+    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, NO_LONGER_SLOW, process_dead_s=1) as gateway:
         done = await until(gateway.client, unwatched, "completed")
         assert [each["role"] for each in await messages_of(gateway.client, done["thread_id"])] == ["user", "assistant"]
         thread = seen.partition(b'"id":"thread_')[2][:32].decode()
@@ -101,9 +99,9 @@ async def test_a_killed_gateways_runs_are_gone_on_with_or_what_was_told_is_kept(
 async def test_what_a_gateway_leaves_on_ending_is_done_by_another(
     tmp_path: Path, mongodb: MongoServer, database_name: str
 ):
-    entries = PROCESS_ENTRIES
-    async with running_gateway(tmp_path / "other", mongodb.uri, database_name, entries, process_dead_s=1) as other:
-        async with running_gateway(tmp_path / "one", mongodb.uri, database_name, entries, process_dead_s=1) as one:
+    at = mongodb.uri, database_name
+    async with running_gateway(tmp_path / "other", *at, NO_LONGER_SLOW, process_dead_s=1) as other:
+        async with running_gateway(tmp_path / "one", *at, PROCESS_ENTRIES, process_dead_s=1) as one:
             run = await until(one.client, await begun(one.client, model=SLOW), "in_progress")
         done = await until(other.client, run, "completed")
         assert len(await messages_of(other.client, done["thread_id"])) == 2
