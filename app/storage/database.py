@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import UpdateOne
-from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.errors import ConfigurationError, DocumentTooLarge, InvalidURI, PyMongoError
 
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, PayloadTooLarge
 from app.settings import SettingsError
 
 T = TypeVar("T")
@@ -77,12 +77,15 @@ class Database:
 
         Raises:
             DatabaseUnavailable: Anything went wrong between us and the database.
+            PayloadTooLarge: No database takes so much at once.
         """
         try:
             # The driver is told too: a thread that waits on after us is one less for the others.
             async with _deadline(timeout_s or self._timeout_s):
                 with nullcontext() if timeout_s is None else pymongo.timeout(timeout_s):
                     yield
+        except DocumentTooLarge as error:
+            raise PayloadTooLarge("This is more than can be stored at once. Send less.") from error
         except (PyMongoError, TimeoutError) as error:
             raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
@@ -14,11 +15,16 @@ from app.services.responses.events import TERMINAL, EventWriter
 from app.storage.response_events import MOST_EVENTS, EventBatch, ResponseEvents
 from app.storage.responses import Responses
 
+logger = logging.getLogger("manta")
+
 BLANK = b"\n\n"
 WAITING = b": waiting for the response\n\n"
 
 KEPT_S = 24 * 3600
 """How long events can be read, from when they were made."""
+
+MOST_REMEMBERED = 256 * 1024
+"""Bytes of events that a response in the background takes at the most: what is older is read from the database."""
 
 FIRST_POLL_S = 0.02
 POLL_S = 0.25
@@ -31,16 +37,19 @@ class Feed:
     Events wait while the last ones are being written, and are written together: no timer holds any back.
 
     Attributes:
-        batches: Those that are written, in order.
+        batches: The last of those that are written, in order.
+        dropped: How many there were before them.
         closed: Whether nothing more comes.
     """
 
     def __init__(self, events: ResponseEvents, response: StoredResponse, first: int) -> None:
-        self.batches: list[EventBatch] = []
+        self.batches: deque[EventBatch] = deque()
+        self.dropped = 0
         self.closed = False
         self._events = events
         self._response = response
         self._next = first
+        self._size = 0
         self._waiting: deque[bytes] = deque()
         self._more = asyncio.Event()
         self._written = asyncio.Event()
@@ -51,6 +60,10 @@ class Feed:
         if events:
             self._waiting.extend(event + BLANK for event in events.split(BLANK)[:-1])
             self._more.set()
+
+    def has_behind(self, number: int) -> bool:
+        """Whether what is behind a number is here, and nobody has to ask the database."""
+        return not self.dropped or self.batches[0].first <= number + 1
 
     async def drained(self) -> None:
         """Return when all that was added is written, however long the database is away."""
@@ -71,6 +84,15 @@ class Feed:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _write(self) -> None:
+        try:
+            await self._write_on()
+        except Exception:
+            # Whoever waits for it waits no longer: the response is what counts.
+            logger.exception("Events of the response %s cannot be kept", self._response.id)
+            self.closed = True
+            self._written.set()
+
+    async def _write_on(self) -> None:
         while True:
             await self._more.wait()
             self._more.clear()
@@ -87,9 +109,16 @@ class Feed:
                 for _ in range(count):
                     self._waiting.popleft()
                 self._next += count
-                self.batches.append(batch)
+                self._remember(batch)
                 written, self._written = self._written, asyncio.Event()
                 written.set()
+
+    def _remember(self, batch: EventBatch) -> None:
+        self.batches.append(batch)
+        self._size += len(batch.data)
+        while self._size > MOST_REMEMBERED and len(self.batches) > 1:
+            self._size -= len(self.batches.popleft().data)
+            self.dropped += 1
 
 
 class Feeds:
@@ -131,7 +160,7 @@ class Feeds:
         """The same, with nothing in place of comments, a few times a second."""
         wait_s = FIRST_POLL_S
         while True:
-            if (feed := self._feeds.get(id_)) is not None:
+            if (feed := self._feeds.get(id_)) is not None and feed.has_behind(number):
                 # What is written from here on is read without asking the database.
                 async for batch in _of_feed(feed):
                     if batch is not None and batch.last > number:
@@ -175,12 +204,13 @@ class Feeds:
 
 
 async def _of_feed(feed: Feed) -> AsyncGenerator[EventBatch | None]:
-    at = 0
+    """Its batches, and None in place of those that are long in coming; up to its end, or where it forgot the next."""
+    at = feed.dropped
     while True:
-        while at < len(feed.batches):
-            yield feed.batches[at]
+        while feed.dropped <= at < feed.dropped + len(feed.batches):
+            yield feed.batches[at - feed.dropped]
             at += 1
-        if feed.closed:
+        if feed.closed or at < feed.dropped:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):

@@ -175,7 +175,15 @@ class RunWorker:
 
     async def _finish(self, job: Job, attempt: _Attempt, ending: Ending, error: LastError | None) -> None:
         """Store the end, as soon as the database is there, and tell of it."""
-        end = await job.persist(lambda: self._store(job, attempt, ending, error))
+        try:
+            end = await job.persist(lambda: self._store(job, attempt, ending, error))
+        except Exception:
+            # Nobody else would ever end it, and its thread would take no other.
+            logger.exception("What the run %s came to cannot be stored", job.id)
+            attempt.raw.clear()
+            if attempt.record is not None:
+                attempt.record.leave()
+            end = await job.persist(lambda: self._store(job, attempt, "failed", BROKEN))
         if attempt.record is not None:
             attempt.record.forget()
         if end is not None:

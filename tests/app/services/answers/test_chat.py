@@ -327,6 +327,51 @@ async def test_of_an_attempt_that_was_not_answered_nothing_remains(gateway: Gate
         assert len((await one.client.get("/v1/conversations")).json()["data"]) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_whose_caller_leaves_while_it_is_taken_back_may_be_asked_again(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, stream: bool
+):
+    left, stored_chats = asyncio.Event(), gateway.services.stores.stored_chats
+
+    async def starting(*_: Any) -> Any:
+        raise ModelStarting("not yet")
+
+    async def leaving(*_: Any) -> None:
+        left.set()
+        await asyncio.Event().wait()
+
+    async with person(gateway) as one:
+        asked: dict[str, Any] = {"json": asking("One?", stream=stream, store=True), "headers": {"idempotency-key": "k"}}
+        with gateway.backend.replaced(starting), monkeypatch.context() as patch:
+            patch.setattr(stored_chats, "forget", leaving)
+            first = asyncio.create_task(one.client.post(PATH, **asked))
+            await left.wait()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+
+        async def answered() -> bool:
+            return (await one.client.post(PATH, **asked)).status_code == 200
+
+        assert await until(answered)
+
+
+async def test_of_one_that_could_not_be_begun_no_chat_is_left(gateway: Gateway):
+    async with person(gateway) as one:
+        conversation = await one.begin("One?")
+        conversations = gateway.services.stores.conversations
+        begin_turn = conversations.begin_turn
+
+        async def deleting(owner: str, id_: str) -> int | None:
+            await conversations.delete(owner, id_)
+            return await begin_turn(owner, id_)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(conversations, "begin_turn", deleting)
+            refused = await one.client.post(PATH, json=asking("Two?", conversation=conversation, store=True))
+        assert_error(refused, 404, "conversation_not_found")
+        assert "stored_chats" not in await everything(gateway, one.user.id)
+
+
 async def test_a_question_that_the_engine_refuses_is_not_kept(gateway: Gateway):
     async with person(gateway) as one:
         conversation = await one.begin("One?")

@@ -19,6 +19,7 @@ from app.domain.user import ADMIN_ID
 from app.errors import DatabaseUnavailable
 from app.services.answers.keeping import Keeping
 from app.services.catalog import CatalogEntry
+from app.services.responses import feeds
 from app.services.responses.translation import Translation
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user, running_gateway, scripted
 from tests.support.gateway_process import NO_LONGER_SLOW, SLOW, GatewayProcesses
@@ -111,6 +112,35 @@ async def test_its_stream_is_there_for_whoever_comes_however_late(gateway: Gatew
     for after in (0, 4, last["sequence_number"] - 1):
         assert valid_events(await rest(gateway.client, id_, after)) == events[after + 1 :]
     assert await rest(gateway.client, id_, last["sequence_number"]) == ""
+
+
+async def test_little_of_what_is_streamed_is_in_memory(new_gateway: GatewayFactory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(feeds, "MOST_REMEMBERED", 600)
+    async with new_gateway(at_pace(40)) as gateway:
+        id_ = await began(gateway.client)
+        readers = [asyncio.create_task(rest(gateway.client, id_, after)) for after in (-1, 5)]
+        await until_said(gateway.client, id_, 8)
+        feed = vars(gateway.services.responses.feeds)["_feeds"][id_]
+        assert sum(len(batch.data) for batch in feed.batches) <= 600
+        readers.append(asyncio.create_task(rest(gateway.client, id_, -1)))
+        whole, some, late = await asyncio.gather(*readers)
+        assert whole == late
+        events = valid_events(whole)
+        assert valid_events(some) == events[6:]
+        assert deltas(events) == text_of(await get(gateway.client, id_))
+
+
+async def test_events_that_cannot_be_kept_do_not_keep_it_from_its_end(
+    new_gateway: GatewayFactory, monkeypatch: pytest.MonkeyPatch
+):
+    async with new_gateway(at_pace(0)) as gateway:
+
+        async def refusing(*_: object) -> None:
+            raise ValueError("no database could hold it")
+
+        monkeypatch.setattr(gateway.services.stores.response_events, "put", refusing)
+        events = valid_events((await post(gateway.client, stream=True, background=True)).text)
+        assert [event["type"] for event in events] == ["response.completed"]
 
 
 async def test_it_goes_on_without_its_maker_and_is_read_on_another_gateway(

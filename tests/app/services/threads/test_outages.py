@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from app.domain.ids import with_prefix
+from app.domain.item import Item
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user, running_gateway
 from tests.support.gateway_process import ENTRIES as PROCESS_ENTRIES
 from tests.support.gateway_process import NO_LONGER_SLOW, SLOW, GatewayProcesses
@@ -220,6 +221,35 @@ async def test_a_run_of_which_its_gateway_does_not_know_is_found(new_gateway: Ga
         await gateway.services.database.collection("runs").update_one({"_id": run["id"]}, {"$set": again})
         assert (await until(gateway.client, await get(gateway.client, run), "completed"))["id"] == run["id"]
         assert len(await messages_of(gateway.client, run["thread_id"])) == 3
+
+
+@pytest.mark.parametrize("watched", [False, True])
+async def test_a_run_whose_answer_cannot_be_stored_fails(
+    new_gateway: GatewayFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
+):
+    async with new_gateway(ENTRIES) as gateway:
+        put = gateway.services.stores.items.put
+
+        async def refusing(owner: str, items: Sequence[Item]) -> None:
+            if any(item.side == "output" for item in items):
+                raise ValueError("no database could hold it")
+            await put(owner, items)
+
+        monkeypatch.setattr(gateway.services.stores.items, "put", refusing)
+        wanted = await asking(gateway.client, "Hello", stream=watched)
+        answer = await gateway.client.post("/v1/threads/runs", json=wanted)
+        told = events_of(answer.content) if watched else []
+        run = told[-2][1] if watched else answer.json()
+        over = await until(gateway.client, run, "failed", "completed")
+        assert (over["status"], over["last_error"]["code"]) == ("failed", "server_error")
+        # Its thread takes another.
+        assistant = over["assistant_id"]
+        again = await gateway.client.post(f"/v1/threads/{run['thread_id']}/runs", json={"assistant_id": assistant})
+        await until(gateway.client, whole("RunObject", again), "failed")
+        if watched:
+            async with asyncio.timeout(10):
+                while not await asyncio.to_thread(lambda: list(tmp_path.rglob("*.unkept"))):
+                    await asyncio.sleep(0.02)
 
 
 async def test_a_deleted_thread_takes_its_runs_along(new_gateway: GatewayFactory):
