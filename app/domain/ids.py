@@ -18,6 +18,10 @@ ITEM_PREFIXES: Final = {
 _TAIL: Final = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{2})?")
 """Two digits more have those of several ids that were made as one."""
 
+_TIME: Final = 12
+_CHANCE: Final = 20
+"""Digits of a tail: when it was made, and the rest."""
+
 
 def new_tail() -> str:
     """What is behind the prefix of a new id: ids that were made later are greater."""
@@ -27,6 +31,12 @@ def new_tail() -> str:
 def new_id(prefix: str) -> str:
     """A new id, such as ``conv_0198...``."""
     return f"{prefix}_{new_tail()}"
+
+
+def sibling(tail: str, index: int) -> str:
+    """The tail of something that is made along with what has this one: the same in every try."""
+    chance = (int(tail[_TIME : _TIME + _CHANCE], 16) + 1 + index) % 16**_CHANCE
+    return f"{tail[:_TIME]}{chance:0{_CHANCE}x}"
 
 
 def tail(id_: str) -> str:

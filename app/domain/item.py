@@ -68,6 +68,13 @@ def text_of(body: Mapping[str, Any]) -> str:
     return "\n".join(_texts(content or ()))
 
 
+def text_part(role: str, text: str) -> dict[str, Any]:
+    """A text as the content of somebody's message has it."""
+    if role == "assistant":
+        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    return {"type": "input_text", "text": text}
+
+
 def stored_body(item: Mapping[str, Any], id_: str) -> dict[str, Any]:
     """An item that a caller sent, as it is stored and shown: under an id of ours.
 

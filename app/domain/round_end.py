@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from app.domain.completion import Completion, output_items
-from app.domain.ids import with_prefix
 from app.domain.item import ANSWER, Item, position
 from app.domain.run import NO_TOKENS, IncompleteReason, LastError, Run, RunStatus, Tokens
 from app.domain.run_step import RunStep, StepStatus
-from app.domain.thread import Reason
+from app.domain.thread import Reason, conversation_id
 
 Ending = Literal["answered", "too_long", "cancelled", "expired", "failed"]
 """``answered``: the engine came to the end of its answer, maybe of what it was allowed. ``too_long``: the prompt is."""
@@ -104,7 +103,7 @@ def _items(run: Run, completion: Completion, ending: Ending, now_ms: int) -> lis
         if body["status"] == "incomplete":
             extra["reason"] = _REASONS[ending]
         place = position(run.turn, ANSWER + run.told + len(items))
-        conversation = with_prefix(run.thread, "conv")
+        conversation = conversation_id(run.thread)
         items.append(Item(body["id"], body, place, run.round_at_ms, conversation, side="output", extra=extra))
     return items
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
+from app.domain.conversation import PREFIX as CONVERSATION
 from app.domain.conversation import Conversation
 from app.domain.ids import with_prefix
 from app.domain.item import Item
@@ -20,11 +21,21 @@ Reason = Literal["max_tokens", "run_cancelled", "run_expired", "run_failed"]
 Json = dict[str, Any]
 
 
+def thread_id(conversation: str) -> str:
+    """The thread that a conversation is."""
+    return with_prefix(conversation, PREFIX)
+
+
+def conversation_id(thread: str) -> str:
+    """The conversation that a thread is."""
+    return with_prefix(thread, CONVERSATION)
+
+
 def thread_of(conversation: Conversation) -> Json:
     """OpenAI's thread object, and what Jan's has besides."""
     resources, assistants = _kept(conversation)
     return {
-        "id": with_prefix(conversation.id, PREFIX),
+        "id": thread_id(conversation.id),
         "object": "thread",
         "created_at": conversation.created_at_ms // 1000,
         "updated_at": conversation.updated_at_ms // 1000,

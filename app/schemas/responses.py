@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.domain.conversation import PREFIX
 from app.domain.ids import is_id
 from app.errors import InvalidRequest
 from app.schemas.common import Strict
@@ -137,7 +138,7 @@ def _continued(request: ResponseBasis) -> tuple[str | None, str | None]:
         raise InvalidRequest(sentence, param="previous_response_id")
     if previous is not None and not is_id(previous, "resp"):
         raise InvalidRequest("`previous_response_id` must be the id of a response.", param="previous_response_id")
-    if conversation is not None and not is_id(conversation, "conv"):
+    if conversation is not None and not is_id(conversation, PREFIX):
         raise InvalidRequest("`conversation` must be the id of a conversation.", param="conversation")
     return previous, conversation
 

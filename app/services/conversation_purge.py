@@ -14,8 +14,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from app.domain.conversation import Conversation
-from app.domain.ids import with_prefix
 from app.domain.item import text_of
+from app.domain.thread import thread_id
 from app.errors import DatabaseUnavailable
 from app.storage.conversations import BUCKETS
 from app.storage.stores import Stores
@@ -116,7 +116,7 @@ class ConversationPurge:
         turns = await self._conversations.turns_of_gone(owner, id_)
         await self._items.delete_all(owner, id_, turns)
         await self._words.delete_all(owner, id_)
-        thread = with_prefix(id_, "thread")
+        thread = thread_id(id_)
         for store in (self._runs, self._steps):
             while await store.delete_some(owner, thread):
                 pass

@@ -14,22 +14,12 @@ from pydantic import BaseModel
 from tests.support.live import CHAT, CHAT_ALIAS, SCRIPTED, SLOW
 from tests.support.openai_schema import validate
 from tests.support.response_events import valid_events
+from tests.support.sdk import WEATHER as AS_CHATS_HAVE_IT
 
 pytestmark = pytest.mark.live
 
 CAPITAL = "What is the capital of France?"
-WEATHER: Any = {
-    "type": "function",
-    "name": "get_weather",
-    "description": "Tell the weather in a city.",
-    "parameters": {
-        "type": "object",
-        "properties": {"city": {"type": "string", "maxLength": 20}},
-        "required": ["city"],
-        "additionalProperties": False,
-    },
-    "strict": True,
-}
+WEATHER: Any = {"type": "function", **AS_CHATS_HAVE_IT["function"], "strict": True}
 PATIENCE_S = 60
 BOTH = pytest.mark.parametrize("model", [CHAT, SCRIPTED])
 

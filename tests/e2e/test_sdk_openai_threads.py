@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.live import CHAT, SCRIPTED
 from tests.support.openai_schema import validate
-from tests.support.threads import WEATHER, said
+from tests.support.sdk import WEATHER
+from tests.support.threads import said
 
 pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")]
 

@@ -1,15 +1,13 @@
-"""What tests of threads need: OpenAI's SDK, engines that stall or fail when told to, and checks of what is answered."""
+"""What tests of threads need: engines that stall or fail when told to, and checks of what is answered."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import httpx
-import openai
 
 from app.domain.ids import new_id, new_tail, with_prefix
 from app.domain.model_state import ModelState
@@ -18,7 +16,7 @@ from app.domain.run_step import RunStep
 from app.services import Services
 from app.services.catalog import CatalogEntry
 from app.storage.users import now_ms
-from tests.support.gateway import CHAT, Gateway, scripted
+from tests.support.gateway import CHAT, scripted
 from tests.support.openai_schema import validate
 
 STALL, FAIL, REFUSE = "[stall]", "[error]", "[refuse]"
@@ -40,27 +38,6 @@ ENTRIES = (
         ModelState("ready", replicas=1, max_model_len=2048),
     ),
 )
-WEATHER: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Tell the weather in a city.",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 20}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    },
-}
-"""A function, as OpenAI's SDK takes it."""
-
-
-@asynccontextmanager
-async def sdk_of(gateway: Gateway, key: str | None = None) -> AsyncIterator[openai.AsyncOpenAI]:
-    """OpenAI's SDK for a gateway, with the admin's key or another."""
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=key or gateway.key, max_retries=0) as client:
-        yield client
 
 
 async def waiting_run(services: Services, owner: str, thread: str, model: str) -> Run:

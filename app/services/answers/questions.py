@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from app.domain.ids import ITEM_PREFIXES
-from app.domain.item import Item, position
+from app.domain.ids import ITEM_PREFIXES, sibling
+from app.domain.item import Item, position, text_part
 
 Json = dict[str, Any]
-
-_TIME: Final = 12
-_CHANCE: Final = 20
-"""Digits of an id's tail: when it was made, and the rest."""
 
 
 def question_items(
@@ -27,15 +23,10 @@ def question_items(
     """
     items: list[Item] = []
     for index, body in enumerate(body for message in messages for body in _bodies(message)):
-        id_ = f"{ITEM_PREFIXES[body['type']]}_{_next_tail(tail, index)}"
+        id_ = f"{ITEM_PREFIXES[body['type']]}_{sibling(tail, index)}"
         shown = {"type": body.pop("type"), "id": id_, "status": "completed", **body}
         items.append(Item(id_, shown, position(turn, index), now, conversation))
     return items
-
-
-def _next_tail(tail: str, index: int) -> str:
-    chance = (int(tail[_TIME : _TIME + _CHANCE], 16) + 1 + index) % 16**_CHANCE
-    return f"{tail[:_TIME]}{chance:0{_CHANCE}x}"
 
 
 def _bodies(message: Mapping[str, Any]) -> Iterator[Json]:
@@ -61,6 +52,4 @@ def _parts(role: str, content: str | Sequence[Mapping[str, Any]]) -> list[Json]:
 def _part(role: str, part: Mapping[str, Any]) -> Json:
     if "refusal" in part:
         return {"type": "refusal", "refusal": part["refusal"]}
-    if role == "assistant":
-        return {"type": "output_text", "text": part["text"], "annotations": [], "logprobs": []}
-    return {"type": "input_text", "text": part["text"]}
+    return text_part(role, part["text"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.domain.conversation import first_title
-from app.domain.ids import ITEM_PREFIXES
+from app.domain.ids import ITEM_PREFIXES, sibling
 from app.domain.item import Item, position, text_of
 from app.domain.principal import Principal
 from app.domain.response import new_response
@@ -168,8 +167,7 @@ def _task(keeping: Keeping, plan: Plan, caller: Principal) -> dict[str, Any]:
 
 def _input(response: str | None, keeping: Keeping, at: int, body: Any) -> Item:
     # The same in every attempt; of another kind than the answer's, whose ids end with the tail itself.
-    chance = hashlib.sha256(f"{keeping.tail} {at}".encode()).hexdigest()[:20]
-    id_ = f"{ITEM_PREFIXES[body['type']]}_{keeping.tail[:12]}{chance}"
+    id_ = f"{ITEM_PREFIXES[body['type']]}_{sibling(keeping.tail, at)}"
     return Item(
         id=id_,
         body={**body, "id": id_},

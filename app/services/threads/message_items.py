@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from app.domain.item import Item
+from app.domain.item import Item, text_part
 from app.errors import InvalidRequest
 from app.schemas.threads import CreateMessageRequest, ImageFilePart, ImageUrlPart, Part, TextPart
 
@@ -49,7 +49,7 @@ def item_of(message: CreateMessageRequest, conversation: str, place: int, now_ms
         id_: Its id.
     """
     if isinstance(message.content, str):
-        content = [_kept_text(message.role, message.content)]
+        content = [text_part(message.role, message.content)]
     else:
         content = [_kept_part(message.role, part) for part in message.content]
     body = {"type": "message", "id": id_, "status": "completed", "role": message.role, "content": content}
@@ -60,16 +60,10 @@ def item_of(message: CreateMessageRequest, conversation: str, place: int, now_ms
 def _kept_part(role: str, part: Part) -> dict[str, Any]:
     match part:
         case TextPart():
-            return _kept_text(role, part.value)
+            return text_part(role, part.value)
         case ImageUrlPart():
             image = {"image_url": part.image_url.url, "file_id": None}
             return {"type": "input_image", "detail": part.image_url.detail, **image}
         case ImageFilePart():
             image = {"image_url": None, "file_id": part.image_file.file_id}
             return {"type": "input_image", "detail": part.image_file.detail, **image}
-
-
-def _kept_text(role: str, text: str) -> dict[str, Any]:
-    if role == "assistant":
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-    return {"type": "input_text", "text": text}

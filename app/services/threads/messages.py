@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from app.domain.conversation import Conversation, title_of
-from app.domain.ids import is_id, with_prefix
+from app.domain.ids import is_id
 from app.domain.item import Item, position
 from app.domain.page import Page, PageRequest
-from app.domain.thread import PREFIX, is_message
+from app.domain.thread import is_message, thread_id
 from app.errors import InvalidRequest, NotFound
 from app.schemas.threads import ChangeMessageRequest, CreateMessageRequest
 from app.services.threads.message_items import check_message, item_of, said
@@ -55,7 +55,7 @@ class MessageService:
             DatabaseUnavailable: The database did not answer.
             InvalidRequest: A run is.
         """
-        thread = with_prefix(conversation.id, PREFIX)
+        thread = thread_id(conversation.id)
         run = await self._runs.active(thread)
         if run is not None and run.expires_at_ms > now_ms():
             raise InvalidRequest(f"No message can be added to {thread} while its run {run.id} is not over.")

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.conversation import Conversation, title_of
-from app.domain.ids import is_id, new_tail, with_prefix
+from app.domain.ids import is_id, new_tail
 from app.domain.item import ANSWER, Item, position
 from app.domain.principal import Principal
 from app.domain.run import Run, RunOrder
-from app.domain.thread import PREFIX
+from app.domain.thread import conversation_id, thread_id
 from app.errors import InvalidRequest, NotFound
 from app.schemas import chat
 from app.schemas.runs import RunFields, SubmitToolOutputsRequest
@@ -101,7 +101,7 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
     """
     check_messages(messages, "additional_messages")
     threads, stores = services.threads, services.stores
-    thread = with_prefix(conversation.id, PREFIX)
+    thread = thread_id(conversation.id)
     id_ = f"run_{tail}"
     if (stored := await stores.runs.get(caller.subject, thread, id_)) is not None:
         return _as_it_stands(stored, channel)
@@ -223,7 +223,7 @@ def _output_item(run: Run, index: int, call: str, output: str, now: int) -> Item
     id_ = f"fco_{run.tail}{index:02x}"
     body = {"type": "function_call_output", "id": id_, "call_id": call, "output": output, "status": "completed"}
     place = position(run.turn, ANSWER + run.told + index)
-    return Item(id_, body, place, now, with_prefix(run.thread, "conv"))
+    return Item(id_, body, place, now, conversation_id(run.thread))
 
 
 def _busy(thread: str, run: str) -> InvalidRequest:

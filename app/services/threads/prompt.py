@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.domain.ids import with_prefix
 from app.domain.item import Item
 from app.domain.run import Run
-from app.domain.thread import is_message
+from app.domain.thread import conversation_id, is_message
 from app.errors import InvalidRequest
 from app.services import Services
 from app.services.catalog import CatalogEntry
@@ -32,7 +31,7 @@ async def prompt_of(services: Services, entry: CatalogEntry, run: Run) -> list[M
     items, _ = await read_back(
         services.stores.items,
         run.owner,
-        with_prefix(run.thread, "conv"),
+        conversation_id(run.thread),
         turns=run.turn + 1,
         most_bytes=readable_bytes(entry),
     )

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Final
 
 from app.domain.conversation import first_title
-from app.domain.ids import with_prefix
 from app.domain.item import text_of
 from app.domain.round_end import Ending, RoundEnd, end_round
 from app.domain.run import RunStatus
+from app.domain.thread import conversation_id
 from app.services.answers.keeper import Answer
 from app.storage.runs import WORKED_ON
 from app.storage.stores import Stores
@@ -60,7 +60,7 @@ class RoundStore:
 
     async def _keep(self, end: RoundEnd) -> None:
         stores, run = self._stores, end.run
-        conversation = await stores.conversations.get(run.owner, with_prefix(run.thread, "conv"))
+        conversation = await stores.conversations.get(run.owner, conversation_id(run.thread))
         if conversation is not None:
             await stores.items.put(run.owner, end.items)
             title = first_title(text_of(item.body) for item in end.items)

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Final, Literal
 
 from app.domain.conversation import Conversation
-from app.domain.ids import is_id, with_prefix
+from app.domain.ids import is_id
 from app.domain.page import Page, PageRequest
 from app.domain.run import Run
 from app.domain.run_step import RunStep, step_call
-from app.domain.thread import PREFIX
+from app.domain.thread import thread_id
 from app.errors import InvalidRequest, NotFound
 from app.schemas.runs import ChangeRunRequest
 from app.services.threads.run_jobs import RunJobs
@@ -38,7 +38,7 @@ class RunService:
             DatabaseUnavailable: The database did not answer.
             NotFound: There is none such in it.
         """
-        found = await self._runs.get(conversation.owner, _thread(conversation), id_) if is_id(id_, "run") else None
+        found = await self._runs.get(conversation.owner, thread_id(conversation.id), id_) if is_id(id_, "run") else None
         return await self._up_to_date(_there(found))
 
     async def list(self, conversation: Conversation, page: PageRequest) -> Page[Run]:
@@ -48,7 +48,7 @@ class RunService:
             DatabaseUnavailable: The database did not answer.
             InvalidRequest: The page hangs on a run that is not in the list.
         """
-        found = await self._runs.list(conversation.owner, _thread(conversation), page, conversation.turns)
+        found = await self._runs.list(conversation.owner, thread_id(conversation.id), page, conversation.turns)
         return Page([await self._up_to_date(run) for run in found.items], found.has_more)
 
     async def active(self, conversation: Conversation) -> Run | None:
@@ -57,7 +57,7 @@ class RunService:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
-        found = await self._runs.active(_thread(conversation))
+        found = await self._runs.active(thread_id(conversation.id))
         run = found and await self._up_to_date(found)
         return None if run is None or run.is_over else run
 
@@ -147,10 +147,6 @@ class RunService:
         if step is not None:
             await self._steps.put([replace(step, status=status, ended_at_ms=now)])
         return ended
-
-
-def _thread(conversation: Conversation) -> str:
-    return with_prefix(conversation.id, PREFIX)
 
 
 def _there(run: Run | None) -> Run:

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from app.domain.conversation import PREFIX as CONVERSATION
 from app.domain.conversation import Conversation, first_title, new_conversation
-from app.domain.ids import is_id, with_prefix
+from app.domain.ids import is_id
 from app.domain.item import position
 from app.domain.page import Page, PageRequest
-from app.domain.thread import PREFIX, assistants_of, kept_of_thread, resources_of
+from app.domain.thread import PREFIX, assistants_of, conversation_id, kept_of_thread, resources_of
 from app.errors import NotFound
 from app.schemas.threads import ChangeThreadRequest, CreateThreadRequest, ThreadFields
 from app.services.conversation_purge import ConversationPurge
 from app.services.threads.message_items import check_messages, item_of, said
 from app.storage.stores import Stores
 from app.storage.users import now_ms
-
-CONVERSATION = "conv"
 
 
 class ThreadService:
@@ -72,7 +71,7 @@ class ThreadService:
             DatabaseUnavailable: The database did not answer.
             InvalidRequest: The page hangs on a thread that is not in the list.
         """
-        page = replace(page, after=_conversation_id(page.after), before=_conversation_id(page.before))
+        page = replace(page, after=_anchor(page.after), before=_anchor(page.before))
         return await self._conversations.list(owner, page)
 
     async def get(self, owner: str, id_: str) -> Conversation:
@@ -84,7 +83,7 @@ class ThreadService:
         """
         if not is_id(id_, PREFIX):
             return _there(None)
-        return _there(await self._conversations.get(owner, with_prefix(id_, CONVERSATION)))
+        return _there(await self._conversations.get(owner, conversation_id(id_)))
 
     async def change(self, owner: str, id_: str, wanted: ChangeThreadRequest) -> Conversation:
         """Set what was given; null takes a value away.
@@ -117,7 +116,7 @@ class ThreadService:
             DatabaseUnavailable: The database did not answer.
             NotFound: They have none such.
         """
-        conversation = with_prefix(id_, CONVERSATION)
+        conversation = conversation_id(id_)
         if not is_id(id_, PREFIX) or not await self._conversations.delete(owner, conversation):
             _there(None)
         self._purge.soon((owner, conversation))
@@ -129,9 +128,9 @@ def _there(conversation: Conversation | None) -> Conversation:
     return conversation
 
 
-def _conversation_id(id_: str | None) -> str | None:
+def _anchor(id_: str | None) -> str | None:
     # Another kind's id names nothing in a list of threads.
-    return id_ and (with_prefix(id_, CONVERSATION) if is_id(id_, PREFIX) else "")
+    return id_ and (conversation_id(id_) if is_id(id_, PREFIX) else "")
 
 
 def _resources(wanted: ThreadFields) -> dict[str, Any]:

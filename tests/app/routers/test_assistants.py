@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from tests.support.gateway import CHAT, Gateway, new_user
 from tests.support.people import key_of
-from tests.support.threads import WEATHER, sdk_of, whole
+from tests.support.sdk import WEATHER, sdk_of
+from tests.support.threads import whole
 from tests.test_error_shape import assert_error
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")

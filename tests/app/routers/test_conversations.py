@@ -17,6 +17,7 @@ from tests.support.gateway import Gateway, new_user, running_gateway
 from tests.support.mongo import MongoServer
 from tests.support.openai_schema import needs_openai_schema, validate
 from tests.support.people import client_of, key_of
+from tests.support.sdk import sdk_of
 from tests.test_error_shape import assert_error
 
 HELLO = {"type": "message", "role": "user", "content": "Hello there"}
@@ -51,7 +52,7 @@ async def client(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
 async def sdk(gateway: Gateway, client: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
     """OpenAI's SDK with the same person's key."""
     key = client.headers["authorization"].removeprefix("Bearer ")
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0) as made:
+    async with sdk_of(gateway, key) as made:
         yield made
 
 

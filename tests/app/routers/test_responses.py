@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import AsyncOpenAI, NotFoundError
+from openai import NotFoundError
 
 from app.domain.ids import new_id
 from app.errors import ServiceUnavailable
@@ -19,6 +19,7 @@ from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_us
 from tests.support.openai_schema import validate
 from tests.support.response_events import valid_events
 from tests.support.responses import create, get, post, sent, slow, text_of, until_over
+from tests.support.sdk import sdk_of
 
 TOOL: dict[str, Any] = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}}
 
@@ -553,7 +554,7 @@ async def test_many_at_once_are_kept_apart(gateway: Gateway):
 
 
 async def test_the_official_sdk_gets_along(gateway: Gateway):
-    async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as client:
+    async with sdk_of(gateway) as client:
         first = await client.responses.create(model=CHAT, input="one")
         assert first.output_text
         assert (await client.responses.retrieve(first.id)).output_text == first.output_text

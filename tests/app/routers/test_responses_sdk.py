@@ -20,6 +20,7 @@ from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_user, scrip
 from tests.support.openai_schema import validate
 from tests.support.people import key_of
 from tests.support.response_events import Event, valid_events
+from tests.support.sdk import sdk_of
 
 TOOLS: Any = [
     {
@@ -58,7 +59,7 @@ async def http(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
 async def sdk(gateway: Gateway, http: httpx.AsyncClient) -> AsyncIterator[openai.AsyncOpenAI]:
     """OpenAI's SDK with the same person's key."""
     key = http.headers["authorization"].removeprefix("Bearer ")
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0) as made:
+    async with sdk_of(gateway, key) as made:
         yield made
 
 
@@ -302,7 +303,7 @@ async def test_work_in_the_background_is_cancelled(new_gateway: GatewayFactory) 
     slow = scripted(engine_args={"tokens_per_s": 20, "default_tokens": 4000, "max_model_len": 8000})
     async with (
         new_gateway([CatalogEntry(slow, ModelState("ready", replicas=1, max_model_len=8000))]) as gateway,
-        openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as sdk,
+        sdk_of(gateway) as sdk,
     ):
         async with await sdk.responses.create(model=CHAT, input="Hello", background=True, stream=True) as stream:
             async for event in stream:

@@ -17,7 +17,8 @@ from app.domain.ids import with_prefix
 from tests.support.gateway import CHAT, Gateway, new_key, new_user, running_gateway
 from tests.support.mongo import MongoServer
 from tests.support.openai_schema import validate
-from tests.support.threads import ENTRIES, FAIL, REFUSE, STALL, WEATHER, events_of, names_of, said, sdk_of, whole
+from tests.support.sdk import WEATHER, sdk_of
+from tests.support.threads import ENTRIES, FAIL, REFUSE, STALL, events_of, names_of, said, whole
 from tests.test_error_shape import assert_error
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")

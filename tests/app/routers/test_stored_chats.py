@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from openai import AsyncOpenAI, NotFoundError
+from openai import NotFoundError
 
 from tests.support.chats import PATH, Person, asking, chunks_of, person, text_of
 from tests.support.gateway import CHAT, Gateway
 from tests.support.openai_schema import needs_openai_schema, validate
+from tests.support.sdk import sdk_of
 from tests.test_error_shape import assert_error
 
 
@@ -188,7 +189,7 @@ async def test_what_a_conversation_answers_can_be_stored_too(one: Person):
 
 async def test_the_sdk_finds_its_way(gateway: Gateway, one: Person):
     key = one.client.headers["authorization"].removeprefix("Bearer ")
-    async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=key, max_retries=0) as sdk:
+    async with sdk_of(gateway, key) as sdk:
         completions = sdk.chat.completions
         question: Any = [{"role": "user", "content": "Keep this"}]
         made = await completions.create(model=CHAT, messages=question, store=True, metadata={"a": "b"})

@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from tests.support.gateway import Gateway, new_user
 from tests.support.people import key_of
-from tests.support.threads import said, sdk_of, whole
+from tests.support.sdk import sdk_of
+from tests.support.threads import said, whole
 from tests.test_error_shape import assert_error
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")

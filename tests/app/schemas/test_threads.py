@@ -27,7 +27,7 @@ from app.schemas import assistants, runs, threads
 from app.schemas.body import parse
 from app.schemas.common import Strict
 from tests.app.schemas.test_bad_bodies import EXAMPLES, JSON, attempt
-from tests.support.threads import WEATHER
+from tests.support.sdk import WEATHER
 
 IN_PATHS = {"thread_id", "run_id"}
 IN_QUERIES = {"include"}

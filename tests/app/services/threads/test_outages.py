@@ -18,7 +18,8 @@ from tests.support.gateway_process import ENTRIES as PROCESS_ENTRIES
 from tests.support.gateway_process import NO_LONGER_SLOW, SLOW, GatewayProcesses
 from tests.support.mongo import MongoServer
 from tests.support.people import bearer
-from tests.support.threads import ENTRIES, STALL, WEATHER, events_of, names_of, said, waiting_run, whole
+from tests.support.sdk import WEATHER
+from tests.support.threads import ENTRIES, STALL, events_of, names_of, said, waiting_run, whole
 from tests.test_error_shape import assert_error
 
 
