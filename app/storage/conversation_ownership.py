@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from app.domain.conversation import Conversation
+from app.storage.conversation_documents import conversation_of
 from app.storage.conversation_words import ConversationWords
-from app.storage.conversations import Conversations, conversation_of
+from app.storage.conversations import Conversations
 from app.storage.counters import Counters
 from app.storage.database import Collection, Database
 from app.storage.items import Items

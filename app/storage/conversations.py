@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.conversation import EVERY_CONVERSATION, Conversation, ConversationFilter
 from app.domain.page import Page, PageRequest
 from app.errors import Conflict
+from app.storage.conversation_documents import as_stored, conversation_of, document_of
 from app.storage.conversation_words import ConversationWords
 from app.storage.counters import Counters
 from app.storage.database import Collection, Database, Document, built, change_one
 from app.storage.ordered_conversations import OrderedConversations
 from app.storage.users import now_ms
-from app.storage.written import json_text, pairs
 
 BUCKETS: Final = 64
 """Marks are in so many parts, each of which is read at once."""
@@ -40,7 +39,7 @@ class Conversations:
         self._counters = counters
         self._words = words
         self._conversations: Collection = database.collection("conversations")
-        self._ordered = OrderedConversations(database, counters, words, conversation_of)
+        self._ordered = OrderedConversations(database, counters, words)
 
     async def prepare(self) -> None:
         """Make the indexes that lists rest on.
@@ -115,7 +114,7 @@ class Conversations:
             fields["title_given"] = fields["title"] is not None
         newest = await self._newest(owner)
         async with self._database.operation():
-            document = await change_one(self._conversations, _one(owner, id_), {"$set": _stored(fields), **newest})
+            document = await change_one(self._conversations, _one(owner, id_), {"$set": as_stored(fields), **newest})
         changed = built(conversation_of, document)
         if changed is not None and "title" in fields:
             await self._words.set_title(owner, id_, changed.number, changed.title)
@@ -237,25 +236,6 @@ class _Stored(Exception):
     """There is one of this id."""
 
 
-def conversation_of(document: Document) -> Conversation:
-    """What a document stands for."""
-    resources = document.get("tool_resources")
-    return Conversation(
-        id=document["_id"],
-        owner=document["owner"],
-        created_at_ms=document["created_at_ms"],
-        updated_at_ms=document["updated_at_ms"],
-        title=document.get("title"),
-        model=document.get("model"),
-        metadata=dict(document.get("metadata") or ()),
-        turns=document["turns"],
-        number=document["number"],
-        touched=document["touched"],
-        title_given=document["title_given"],
-        tool_resources=None if resources is None else msgspec.json.decode(resources),
-    )
-
-
 def _one(owner: str, id_: str) -> Document:
     return {"_id": id_, "owner": owner, **LIVE}
 
@@ -269,32 +249,3 @@ def _gone() -> list[Document]:
         {"$set": {"gone": {"$mod": ["$number", BUCKETS]}, "gone_at_ms": now_ms()}},
         {"$unset": ["number", "touched", "title", "model", "metadata", "tool_resources"]},
     ]
-
-
-def document_of(conversation: Conversation) -> Document:
-    """The document of a conversation, but for its numbers."""
-    return {
-        "_id": conversation.id,
-        "owner": conversation.owner,
-        "created_at_ms": conversation.created_at_ms,
-        "updated_at_ms": conversation.updated_at_ms,
-        "turns": conversation.turns,
-        **_stored(
-            {
-                "title": conversation.title,
-                "title_given": conversation.title_given,
-                "model": conversation.model,
-                "metadata": conversation.metadata,
-                "tool_resources": conversation.tool_resources,
-            }
-        ),
-    }
-
-
-def _stored(fields: Mapping[str, Any]) -> Document:
-    stored = dict(fields)
-    if "metadata" in stored:
-        stored["metadata"] = pairs(stored["metadata"] or {})
-    if stored.get("tool_resources") is not None:
-        stored["tool_resources"] = json_text(stored["tool_resources"])
-    return stored

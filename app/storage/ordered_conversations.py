@@ -8,6 +8,7 @@ from typing import Final
 
 from app.domain.conversation import Conversation, ConversationFilter, OrderBy
 from app.domain.page import Page, PageRequest
+from app.storage.conversation_documents import conversation_of
 from app.storage.conversation_words import ConversationWords
 from app.storage.counters import CounterName, Counters
 from app.storage.database import Collection, Database, Document, find_each
@@ -36,23 +37,12 @@ _ORDERS: Final[dict[OrderBy, _Order]] = {
 
 
 class OrderedConversations:
-    """Reads lists of conversations.
+    """Reads lists of conversations."""
 
-    Args:
-        build: Makes a conversation of a document.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        counters: Counters,
-        words: ConversationWords,
-        build: Callable[[Document], Conversation],
-    ) -> None:
+    def __init__(self, database: Database, counters: Counters, words: ConversationWords) -> None:
         self._database = database
         self._counters = counters
         self._words = words
-        self._build = build
         self._conversations: Collection = database.collection("conversations")
 
     async def page(self, owner: str, page: PageRequest, wanted: ConversationFilter) -> Page[Conversation]:
@@ -107,7 +97,7 @@ class OrderedConversations:
             where = {"owner": owner, order.number: {"$gte": low, "$lt": high}}
             async with self._database.operation():
                 documents = await self._conversations.find(where).to_list(None)
-            found = map(self._build, documents)
+            found = map(conversation_of, documents)
             return [conversation for conversation in found if wanted.lets_through(getattr(conversation, order.time))]
 
         def place(conversation: Conversation) -> Place:
@@ -144,7 +134,7 @@ class OrderedConversations:
     def _of(self, owner: str) -> Callable[[Document], Conversation | None]:
         def build(document: Document) -> Conversation | None:
             is_theirs = document["owner"] == owner and document.get("gone_at_ms") is None
-            return self._build(document) if is_theirs else None
+            return conversation_of(document) if is_theirs else None
 
         return build
 
