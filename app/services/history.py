@@ -89,13 +89,16 @@ def rendered(turns: Iterable[Turn], answers: Iterable[str] = ()) -> list[list[Me
 
 def _turn(turn: Turn, whole: set[str]) -> list[Message]:
     messages: list[Message] = []
+    told: set[str] = set()
     for body in turn:
         match body.get("type"):
             case "message":
                 messages += _message(body)
             case "function_call" if body["call_id"] in whole:
                 _add_call(messages, body)
-            case "function_call_output" if body["call_id"] in whole:
+            case "function_call_output" if body["call_id"] in whole - told:
+                # Of two who answered at once one counts.
+                told.add(body["call_id"])
                 output = body["output"]
                 content = output if isinstance(output, str) else _text(output)
                 messages.append({"role": "tool", "tool_call_id": body["call_id"], "content": content})

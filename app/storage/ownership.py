@@ -99,6 +99,8 @@ class Ownership:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
+        # First: whoever keeps an answer meanwhile looks for its place with both.
+        await self._note(owner, to)
         moved = await self._conversations.move(owner, to)
         moved["stored_chats"] = await self._stored_chats.move(owner, to)
         for name in MOVED:
@@ -145,12 +147,15 @@ class Ownership:
             found = await self._heirs.find_one({"_id": {"$eq": owner}})
         return None if found is None or found["heir"] == NOBODY else found["heir"]
 
-    async def _leave(self, owner: str, heir: str) -> None:
-        # Before anything is given: what comes later is then found and passed on. The first heir stays; one who goes
-        # leaves what they had to theirs.
+    async def _note(self, owner: str, heir: str) -> None:
         async with self._database.operation():
             with contextlib.suppress(DuplicateKeyError):
                 await self._heirs.insert_one({"_id": owner, "heir": heir})
+
+    async def _leave(self, owner: str, heir: str) -> None:
+        # Before anything is given: what comes later is then found and passed on. The first heir stays; one who goes
+        # leaves what they had to theirs.
+        await self._note(owner, heir)
         async with self._database.operation():
             await self._heirs.update_many({"heir": {"$eq": owner}}, {"$set": {"heir": heir}})
         await self.pass_on([owner])

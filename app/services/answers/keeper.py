@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
-
-import msgspec
 
 from app.domain.completion import Completion, of_body, of_stream, output_items
 from app.domain.conversation import first_title
@@ -29,12 +27,19 @@ class Answer:
         raw: The engine's bytes, as far as they came.
         completion: What they say.
         items: The output items that they are.
+        heir: Whose it is, if it is not its owner's any more, as far as it was handed over.
     """
 
     keeping: Keeping
     raw: bytes
     completion: Completion
     items: tuple[Item, ...]
+    heir: str | None = None
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Under whom it may be found, in order: what is not the first one's any more is the last's."""
+        return (self.keeping.owner,) if self.heir is None else (self.keeping.owner, self.heir)
 
 
 Keep = Callable[[Answer], Awaitable[None]]
@@ -58,16 +63,13 @@ class Keeper:
         Raises:
             DatabaseUnavailable: The database did not answer: some of it may be kept.
         """
-        answer = answer_of(await self._placed(keeping), raw)
+        # A guest may have signed in meanwhile.
+        heir = await self._stores.ownership.heir_of(keeping.owner) if keeping.guest else None
+        answer = replace(answer_of(keeping, raw), heir=heir)
         await self._keep_items(answer)
         for place, keep in self._places.items():
             if getattr(keeping, place) is not None:
                 await keep(answer)
-
-    async def _placed(self, keeping: Keeping) -> Keeping:
-        """Whose it is by now: a guest may have signed in meanwhile, and then it is their account's."""
-        heir = await self._stores.ownership.heir_of(keeping.owner) if keeping.guest else None
-        return keeping if heir is None else msgspec.structs.replace(keeping, owner=heir)
 
     async def _keep_items(self, answer: Answer) -> None:
         keeping, items = answer.keeping, answer.items
@@ -75,14 +77,21 @@ class Keeper:
             return
         if keeping.response is not None and await self._was_begun_anew(keeping.response, keeping.created_at_ms):
             return
-        conversations = self._stores.conversations
+        conversations, owner = self._stores.conversations, answer.owners[-1]
         if keeping.conversation is not None:
-            if await conversations.get(keeping.owner, keeping.conversation) is None:
+            owner = await self._owner_of(keeping.conversation, answer.owners)
+            if owner is None:
                 # It was deleted meanwhile, and what would have been in it is too.
                 return
             if keeping.untitled and (title := first_title(text_of(item.body) for item in items)) is not None:
-                await conversations.title_if_none(keeping.owner, keeping.conversation, title)
-        await self._stores.items.put(keeping.owner, items)
+                await conversations.title_if_none(owner, keeping.conversation, title)
+        await self._stores.items.put(owner, items)
+
+    async def _owner_of(self, conversation: str, owners: tuple[str, ...]) -> str | None:
+        for owner in owners:
+            if await self._stores.conversations.get(owner, conversation) is not None:
+                return owner
+        return None
 
     async def _was_begun_anew(self, response: str, created_at_ms: int) -> bool:
         """Whether a response of this id is another try's by now, whose items have the same ids."""

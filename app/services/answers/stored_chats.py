@@ -26,10 +26,12 @@ class StoredChatPlace:
         if keeping.completion_id is None:
             return
         if not any(choice.says_something for choice in completion.choices):
-            await self._chats.forget(keeping.owner, keeping.completion_id)
+            for owner in answer.owners:
+                await self._chats.forget(owner, keeping.completion_id)
             return
         status = "completed" if completion.complete else "incomplete"
-        await self._chats.finish(keeping.owner, keeping.completion_id, _body(answer), status)
+        for owner in answer.owners:
+            await self._chats.finish(owner, keeping.completion_id, _body(answer), status)
 
 
 def _body(answer: Answer) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class ResponseArchive:
             stored = await self._responses.find(id_)
             if stored is None:
                 # It was deleted meanwhile.
-                await self._delete_rest(keeping.owner, id_)
+                await self._delete_rest(answer.owners[-1], id_)
                 return
             translation = Translation(stored.body, keeping.tail)
             translation.read_back(answer.raw, answer.completion)
@@ -194,7 +194,7 @@ class ResponseArchive:
         )
         self.forget(keeping)
         if not kept and await self._responses.find(id_) is None:
-            await self._delete_rest(keeping.owner, id_)
+            await self._delete_rest(answer.owners[-1], id_)
 
     async def _give_up(self, dead: DeadProcess) -> bool:
         """The heir of what dead processes answered to callers: somebody may have the journal, and then has the time."""

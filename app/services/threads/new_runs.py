@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -171,8 +171,11 @@ async def go_on(  # noqa: PLR0913, PLR0917 - as above
     await threads.jobs.check_room(caller.subject)
     me = await services.liveness.me()
     now = now_ms()
-    items = [_output_item(run, index, call["id"], outputs[call["id"]], now) for index, call in enumerate(run.calls)]
-    # As above. Their ids are fixed: whoever is second to answer the same calls changes nothing.
+    items = [
+        _output_item(run, index, f"fco_{tail}{index:02x}", {"call_id": call["id"], "output": outputs[call["id"]]})
+        for index, call in enumerate(run.calls)
+    ]
+    # As above.
     await stores.items.put(run.owner, items)
     after = replace(
         run,
@@ -185,6 +188,9 @@ async def go_on(  # noqa: PLR0913, PLR0917 - as above
         key_id=caller.key_id,
     )
     if not await stores.runs.change(after, was=("requires_action",), runner=me):
+        # Somebody else answered the same calls, and what they said is what counts.
+        for item in items:
+            await stores.items.delete(run.owner, conversation_id(run.thread), item.id)
         raise InvalidRequest(f"The run {run.id} waits for no tool outputs any more.")
     step = await threads.runs.answered(run, outputs)
     if channel is not None:
@@ -219,11 +225,10 @@ def _outputs(run: Run, wanted: SubmitToolOutputsRequest) -> dict[str, str]:
     return outputs
 
 
-def _output_item(run: Run, index: int, call: str, output: str, now: int) -> Item:
-    id_ = f"fco_{run.tail}{index:02x}"
-    body = {"type": "function_call_output", "id": id_, "call_id": call, "output": output, "status": "completed"}
+def _output_item(run: Run, index: int, id_: str, told: Mapping[str, Any]) -> Item:
+    body = {"type": "function_call_output", "id": id_, **told, "status": "completed"}
     place = position(run.turn, ANSWER + run.told + index)
-    return Item(id_, body, place, now, conversation_id(run.thread))
+    return Item(id_, body, place, now_ms(), conversation_id(run.thread))
 
 
 def _busy(thread: str, run: str) -> InvalidRequest:

@@ -108,3 +108,10 @@ def test_an_answer_that_never_came_leaves_no_trace():
 def test_a_refusal_is_what_was_said():
     refused = {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
     assert rendered([[refused]]) == [[{"role": "assistant", "content": "No."}]]
+
+
+def test_a_call_is_answered_once():
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    outputs = [{"type": "function_call_output", "call_id": "c", "output": output} for output in ("one", "other")]
+    (messages,) = rendered([[call, *outputs]])
+    assert [(message["role"], message["content"]) for message in messages] == [("assistant", None), ("tool", "one")]

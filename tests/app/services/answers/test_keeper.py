@@ -3,11 +3,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from app.domain.conversation import new_conversation
 from app.domain.item import ANSWER, position
 from app.domain.page import PageRequest
+from app.domain.stored_chat import StoredChat
 from app.services.answers.keeper import MOST_BYTES, Answer, Keeper, answer_of
 from app.services.answers.keeping import Keeping
+from app.services.answers.stored_chats import StoredChatPlace
+from app.storage.conversation_ownership import ConversationOwnership
+from app.storage.stored_chats import StoredChats
 from app.storage.stores import Stores
 
 OWNER = "user_one"
@@ -105,3 +111,32 @@ def test_of_a_very_long_answer_log_probabilities_are_left_out():
         "annotations": [],
         "logprobs": [],
     }
+
+
+@pytest.mark.parametrize("ahead_of", [ConversationOwnership, StoredChats, None])
+async def test_what_a_guest_was_answered_while_they_sign_in_is_their_accounts(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, ahead_of: type[ConversationOwnership | StoredChats] | None
+):
+    keeper = Keeper(stores)
+    keeper.add("completion_id", StoredChatPlace(stores.stored_chats).keep)
+    conversation = await conversation_of(stores)
+    chat = StoredChat("chatcmpl-1", OWNER, "m", 1, {}, [], {})
+    await stores.stored_chats.begin(chat)
+
+    async def keep() -> None:
+        await keeper.keep(keeping(conversation=conversation, turn=1, completion_id=chat.id, guest=True), body())
+
+    if ahead_of is None:
+        await stores.ownership.move(OWNER, "user_two")
+        await keep()
+    else:
+        move = ahead_of.move
+
+        async def late(self: Any, owner: str, to: str) -> Any:
+            await keep()
+            return await move(self, owner, to)
+
+        monkeypatch.setattr(ahead_of, "move", late)
+        await stores.ownership.move(OWNER, "user_two")
+    assert await stores.items.get("user_two", conversation, f"msg_{TAIL}") is not None
+    assert await stores.stored_chats.get("user_two", chat.id) is not None

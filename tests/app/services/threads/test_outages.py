@@ -13,6 +13,7 @@ import pytest
 
 from app.domain.ids import with_prefix
 from app.domain.item import Item
+from app.domain.user import ADMIN_ID
 from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_key, new_user, running_gateway
 from tests.support.gateway_process import ENTRIES as PROCESS_ENTRIES
 from tests.support.gateway_process import NO_LONGER_SLOW, SLOW, GatewayProcesses
@@ -250,6 +251,40 @@ async def test_a_run_whose_answer_cannot_be_stored_fails(
             async with asyncio.timeout(10):
                 while not await asyncio.to_thread(lambda: list(tmp_path.rglob("*.unkept"))):
                     await asyncio.sleep(0.02)
+
+
+async def test_of_two_who_answer_the_same_calls_at_once_one_is_heard(
+    new_gateway: GatewayFactory, monkeypatch: pytest.MonkeyPatch
+):
+    async with new_gateway(ENTRIES) as gateway:
+        client = gateway.client
+        run = await until(client, await begun(client), "completed")
+        waits = await waiting_run(gateway.services, ADMIN_ID, run["thread_id"], CHAT)
+        path = f"/v1/threads/{waits.thread}/runs/{waits.id}"
+        heard, put = "sunny", gateway.services.stores.items.put
+        stored, over = asyncio.Event(), asyncio.Event()
+
+        async def slowly(owner: str, items: Sequence[Item]) -> None:
+            await put(owner, items)
+            if any(item.body.get("output") == "rainy" for item in items):
+                stored.set()
+                await over.wait()
+
+        async def answer(output: str) -> int:
+            told = {"tool_outputs": [{"tool_call_id": "call_1", "output": output}]}
+            return (await client.post(f"{path}/submit_tool_outputs", json=told)).status_code
+
+        monkeypatch.setattr(gateway.services.stores.items, "put", slowly)
+        late = asyncio.create_task(answer("rainy"))
+        await stored.wait()
+        assert await answer(heard) == 200
+        over.set()
+        assert await late == 400
+        await until(client, await get(client, run | {"id": waits.id}), "completed")
+        items = (await client.get(f"/v1/conversations/{with_prefix(waits.thread, 'conv')}/items")).json()["data"]
+        assert [item["output"] for item in items if item["type"] == "function_call_output"] == [heard]
+        steps = whole("ListRunStepsResponse", await client.get(f"{path}/steps?order=asc"))["data"]
+        assert steps[0]["step_details"]["tool_calls"][0]["function"]["output"] == heard
 
 
 async def test_a_deleted_thread_takes_its_runs_along(new_gateway: GatewayFactory):
