@@ -143,14 +143,19 @@ class MethodNotAllowed(ApiError):
 
 
 class Conflict(ApiError):
-    """What is there stands against it; trying again changes nothing, and clients are told so."""
+    """What is there stands against it; trying again changes nothing, and clients are told so.
+
+    Args:
+        retry_after_s: When trying again may change something after all; None: never.
+    """
 
     status = 409
     type = "conflict_error"
     default_code = "conflict"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message, code=code, headers={"x-should-retry": "false"})
+    def __init__(self, message: str, *, code: str | None = None, retry_after_s: int | None = None) -> None:
+        again = {"x-should-retry": "false"} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        super().__init__(message, code=code, headers=again)
 
 
 class PayloadTooLarge(ApiError):

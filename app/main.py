@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -17,8 +18,11 @@ from app.middleware.request_context import RequestContextMiddleware
 from app.middleware.unexpected import UnexpectedErrorMiddleware
 from app.routers import (
     admin,
+    assistants,
     auth,
+    conversations,
     docs,
+    export,
     health,
     inference,
     limits,
@@ -28,12 +32,19 @@ from app.routers import (
     organization_projects,
     organization_service_accounts,
     organization_usage,
+    responses,
+    runs,
     sign_in,
+    stored_chats,
+    threads,
     usage,
     user,
 )
+from app.routers.idempotent import REPLAYED
 from app.services import Services
 from app.services.bootstrap import bootstrap
+from app.services.responses.background import work
+from app.services.threads.worker import RunWorker
 
 PREFIXES = ("/v1", "/api/v1", "")
 """Where every resource is mounted; the first is the one that the API reference shows."""
@@ -41,6 +52,12 @@ PREFIXES = ("/v1", "/api/v1", "")
 
 ROUTERS = (
     inference.router,
+    assistants.router,
+    # Before threads: /threads/runs is no thread.
+    runs.router,
+    threads.router,
+    stored_chats.router,
+    responses.router,
     model_admin.router,
     models.router,
     auth.router,
@@ -52,11 +69,18 @@ ROUTERS = (
     organization_projects.router,
     organization_service_accounts.router,
     limits.router,
+    conversations.router,
+    export.router,
     organization_usage.router,
     health.router,
 )
 BODIES = (
     *inference.BODIES,
+    *assistants.BODIES,
+    *threads.BODIES,
+    *runs.BODIES,
+    *stored_chats.BODIES,
+    *responses.BODIES,
     *model_admin.BODIES,
     *auth.BODIES,
     *sign_in.BODIES,
@@ -66,6 +90,7 @@ BODIES = (
     *organization_projects.BODIES,
     *organization_service_accounts.BODIES,
     *limits.BODIES,
+    *conversations.BODIES,
 )
 """What endpoints take that parse their bodies themselves."""
 
@@ -95,6 +120,8 @@ def create_app(services: Services) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    services.threads.jobs.worker = RunWorker(services)
+    services.responses.background.take_over = partial(work, services)
 
     # Starlette runs the last one added first.
     app.add_middleware(BodyLimitMiddleware, max_bytes=services.settings.max_body_bytes)
@@ -105,7 +132,7 @@ def create_app(services: Services) -> FastAPI:
         allow_origins=services.settings.cors_origins,
         allow_methods=["GET", "POST", "PATCH", "PUT", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", *EXPOSED],
+        expose_headers=["x-request-id", "openai-processing-ms", "retry-after", REPLAYED, *EXPOSED],
         max_age=86_400,
     )
     app.add_middleware(RequestContextMiddleware)

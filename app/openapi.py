@@ -31,6 +31,12 @@ ERROR_SCHEMA = {
 }
 TAGS = (
     "Chat",
+    "Stored chats",
+    "Responses",
+    "Conversations",
+    "Assistants",
+    "Threads",
+    "Runs",
     "Embeddings",
     "Anthropic",
     "Tokens",

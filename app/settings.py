@@ -175,6 +175,29 @@ class Settings(BaseSettings):
         ge=1,
         description="What usage may take on a gateway's disk while the database is away; then requests are refused.",
     )
+    answers_spool_mb: int = Field(
+        default=1024,
+        ge=1,
+        description="What answers that are to be kept may take there; then what would add to them is refused.",
+    )
+
+    # work in the background
+    background_jobs: int = Field(
+        default=256, ge=1, description="Responses and runs that a gateway works on in the background at once."
+    )
+    background_jobs_per_owner: int = Field(
+        default=32, ge=1, description="Responses, and runs, that somebody may have worked on in the background at once."
+    )
+    process_dead_s: float = Field(
+        default=20,
+        ge=1,
+        description="After how long a gateway that is silent counts as dead, in seconds; others go on with its work.",
+    )
+    run_ttl_s: float = Field(
+        default=600,
+        ge=1,
+        description="How long a run of an assistant may take, outputs of its tools included, in seconds.",
+    )
 
     # the database
     mongodb_timeout_s: float = Field(default=2, gt=0, description="Deadline of one database operation, in seconds.")

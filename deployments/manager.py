@@ -20,9 +20,9 @@ from app.domain.model_spec import ModelSpec
 from app.domain.model_state import PullState
 from app.errors import ApiError, DatabaseUnavailable
 from app.observability.logging import configure_logging
-from app.services import USAGE_FOLDER
 from app.services.catalog import CatalogEntry
 from app.services.model_admin import ModelLog
+from app.services.parts import USAGE_FOLDER
 from app.services.registry import Registry, Wanted
 from app.services.usage.ledger import UsageLedger
 from app.settings import Settings

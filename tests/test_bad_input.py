@@ -16,9 +16,12 @@ from tests.test_error_shape import TYPES, assert_error, assert_error_object
 MESSAGES = [{"role": "user", "content": "Hello"}]
 REQUESTS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": CHAT, "messages": MESSAGES},
+    "/v1/conv/chat/completions": {"model": CHAT, "messages": MESSAGES},
     "/v1/completions": {"model": CHAT, "prompt": "Hello"},
     "/v1/messages": {"model": CHAT, "messages": MESSAGES, "max_tokens": 8},
     "/v1/messages/count_tokens": {"model": CHAT, "messages": MESSAGES},
+    "/v1/responses": {"model": CHAT, "input": "Hello"},
+    "/v1/responses/input_tokens": {"model": CHAT, "input": "Hello"},
     "/v1/tokenize": {"model": CHAT, "prompt": "Hello"},
     "/v1/detokenize": {"model": CHAT, "tokens": [1, 2]},
     "/v1/embeddings": {"model": EMBEDDER, "input": "Hello"},

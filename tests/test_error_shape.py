@@ -177,7 +177,7 @@ CASES: dict[str, Case] = {
     # routes
     "no such path": Case(404, "not_found", method="GET", path="/nothing"),
     "no such path, with a body": Case(404, "not_found", path="/nothing", json={}),
-    "wrong method": Case(405, "method_not_allowed", method="GET"),
+    "wrong method": Case(405, "method_not_allowed", method="PUT"),
     "wrong method elsewhere": Case(405, "method_not_allowed", method="DELETE", path="/models"),
     "no such method": Case(405, "method_not_allowed", method="TRACE"),
 }

@@ -29,6 +29,7 @@ TRIED = {
     ("Use", "sh", "curl -N"): "below",
     ("Use", "python", "OpenAI("): "below",
     ("Use", "javascript", "new OpenAI("): "below",
+    ("What is kept", "python", "conversations.create"): "below",
     ("Models", "yaml", "qwen3-8b"): "below",
     ("Models", "sh", "manta config check"): "below",
     ("Models", "sh", "manta models"): "below",
@@ -130,6 +131,20 @@ def test_the_javascript_snippet_prints_the_length_of_a_vector(live: Live) -> Non
     finally:
         script.unlink()
     assert printed.strip() == "384"
+
+
+@pytest.mark.live
+def test_the_python_snippet_keeps_a_conversation(live: Live) -> None:
+    """Two questions, each with its answer behind it."""
+    done = subprocess.run(
+        [sys.executable, "-c", _here(snippet("What is kept", "python"), live)],
+        env={**os.environ, "OPENAI_API_KEY": live.api_key},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Paris" in done.stdout, done.stderr
+    assert re.findall(r"^message (msg)_", done.stdout, re.MULTILINE) == ["msg"] * 4
 
 
 @pytest.mark.live

@@ -7,7 +7,8 @@ names a thing of somebody's that ``OWNED`` cannot make.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +18,26 @@ import pytest_asyncio
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from app.domain.ids import new_id, new_tail, with_prefix
 from app.domain.page import PageRequest
+from app.domain.stored_chat import StoredChat
+from app.domain.stored_response import StoredResponse
 from app.domain.user import User
 from app.main import PREFIXES
 from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
+from app.schemas.assistants import CreateAssistantRequest
+from app.schemas.conversations import CreateConversationRequest
+from app.schemas.items import parse_items
+from app.schemas.threads import CreateThreadRequest
+from app.storage.users import now_ms
 from tests.support import callers
 from tests.support.callers import Caller
-from tests.support.gateway import STANDARD_MODELS, Gateway, new_user, running_gateway
+from tests.support.gateway import CHAT, STANDARD_MODELS, Gateway, new_user, running_gateway
 from tests.support.model_admin import ChangingModels
 from tests.support.mongo import MongoServer
 from tests.support.people import bearer, key_of
-from tests.support.routes import Entry, others, table, unconnected_app, undeclared
+from tests.support.routes import PARAMETER, Entry, others, table, unconnected_app, undeclared
+from tests.support.threads import waiting_run
 from tests.test_error_shape import assert_error
 
 APP = unconnected_app()
@@ -51,13 +61,98 @@ NO_ENDPOINTS = {"/openapi.json", "/docs/assets"}
 WITH_BODY = ("POST", "PUT", "PATCH")
 
 
-async def new_api_key(gateway: Gateway, owner: User) -> str:
+async def new_api_key(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
     await key_of(gateway, owner)
     return (await gateway.services.stores.keys.list(PageRequest(limit=1), owner=owner.id)).items[0].id
 
 
-OWNED: dict[str, Callable[[Gateway, User], Awaitable[str]]] = {"key_id": new_api_key}
-"""Makes what a name in a path stands for, where that belongs to a user; its id."""
+async def new_conversation(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    wanted = CreateConversationRequest(title="mine")
+    return (await gateway.services.conversations.create(owner.id, wanted)).id
+
+
+async def new_item(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str:
+    conversations = gateway.services.conversations
+    (item,) = await conversations.add_items(owner.id, ids["conversation_id"], parse_items(MINE))
+    return item.id
+
+
+async def new_assistant(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    return (await gateway.services.threads.assistants.create(owner.id, CreateAssistantRequest(model=CHAT))).id
+
+
+async def new_thread(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    wanted = CreateThreadRequest.model_validate({"messages": MINE})
+    return with_prefix((await gateway.services.threads.threads.create(owner.id, wanted, new_tail())).id, "thread")
+
+
+async def new_message(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str:
+    thread = await gateway.services.threads.threads.get(owner.id, ids["thread_id"])
+    return (await gateway.services.threads.messages.list(thread, PageRequest())).items[0].id
+
+
+async def new_run(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str:
+    """One that waits for its tool's output."""
+    return (await waiting_run(gateway.services, owner.id, ids["thread_id"], CHAT)).id
+
+
+async def new_step(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str:
+    run = await gateway.services.stores.runs.get(owner.id, ids["thread_id"], ids["run_id"])
+    assert run is not None
+    return run.calls_step
+
+
+async def new_stored_chat(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    id_, chats = f"chatcmpl-{new_tail()}", gateway.services.stores.stored_chats
+    await chats.begin(StoredChat(id_, owner.id, "m", now_ms(), {}, ({"role": "user", "content": "mine now"},), {}))
+    await chats.finish(owner.id, id_, {"object": "chat.completion"}, "completed")
+    return id_
+
+
+MINE = [{"role": "user", "content": "mine now"}]
+
+
+async def new_response(gateway: Gateway, owner: User, _: Mapping[str, str]) -> str:
+    body = {"status": "completed"}
+    response = StoredResponse(new_id("resp"), owner.id, "completed", 1, body, background=True)
+    await gateway.services.stores.responses.insert(response)
+    return response.id
+
+
+OWNED: dict[str, Callable[[Gateway, User, Mapping[str, str]], Awaitable[str]]] = {
+    "key_id": new_api_key,
+    "conversation_id": new_conversation,
+    "item_id": new_item,
+    "assistant_id": new_assistant,
+    "thread_id": new_thread,
+    "message_id": new_message,
+    "run_id": new_run,
+    "step_id": new_step,
+    "completion_id": new_stored_chat,
+    "response_id": new_response,
+}
+"""Makes what a name in a path stands for, where that belongs to a user; its id. Gets the ids that stand before it."""
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/conversations/{conversation_id}": {"title": "mine now"},
+    "/conversations/{conversation_id}/items": {"items": MINE},
+    "/threads/{thread_id}": {"title": "mine now"},
+    "/threads/{thread_id}/messages": {"role": "user", "content": "mine now"},
+    "/threads/{thread_id}/messages/{message_id}": {"metadata": {"mine": "now"}},
+    "/threads/{thread_id}/runs": {"assistant_id": "{assistant_id}"},
+    "/threads/{thread_id}/runs/{run_id}": {"metadata": {"mine": "now"}},
+    "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs": {
+        "tool_outputs": [{"tool_call_id": "call_1", "output": "mine now"}]
+    },
+    "/chat/completions/{completion_id}": {"metadata": {"mine": "now"}},
+}
+"""By path below the prefix, what routes are sent that change something; others are sent a name.
+
+What stands in braces is the id of another new thing.
+"""
+
+COLLECTIONS = ("api_keys", "sessions", "users", "conversations", "items", "conversation_words", "stored_chats")
+COLLECTIONS += ("assistants", "runs", "run_steps")
 
 
 @dataclass
@@ -226,8 +321,9 @@ async def test_what_is_anothers_is_not_there(stage: Stage, entry: Entry):
     unknown = [name for name in entry.parameters if name not in OWNED]
     assert not unknown, f"nobody knows how to make {unknown}: add it to OWNED"
     one, other = await new_user(gateway.services), await new_user(gateway.services)
-    ids = {name: await OWNED[name](gateway, one) for name in entry.parameters}
-    body = {"json": {"name": "mine now"}} if entry.method in WITH_BODY else {}
+    said = json.dumps(BODIES.get(entry.path.removeprefix(PREFIX), {"name": "mine now"}))
+    ids = await made(gateway, one, [*entry.parameters, *PARAMETER.findall(said)])
+    body = {"json": json.loads(PARAMETER.sub(lambda named: ids[named[1]], said))} if entry.method in WITH_BODY else {}
     mine, theirs = await key_of(gateway, one), await key_of(gateway, other)
 
     async def send(path: str, headers: dict[str, str]) -> httpx.Response:
@@ -246,7 +342,7 @@ async def test_what_is_anothers_is_not_there(stage: Stage, entry: Entry):
 async def test_what_is_anothers_is_in_no_list(stage: Stage, entry: Entry):
     gateway = stage.gateway
     one, other = await new_user(gateway.services), await new_user(gateway.services)
-    ids = [await make(gateway, one) for make in OWNED.values()]
+    ids = (await made(gateway, one, OWNED)).values()
     theirs = await key_of(gateway, other)
     for query in ({}, {"owner": one.id}, {"user": one.id}, {"limit": 100}):
         response = await gateway.anonymous.get(entry.path, params=query, headers=theirs)
@@ -254,11 +350,19 @@ async def test_what_is_anothers_is_in_no_list(stage: Stage, entry: Entry):
         assert not [id_ for id_ in (*ids, one.id) if id_ in response.text]
 
 
+async def made(gateway: Gateway, owner: User, names: Iterable[str]) -> dict[str, str]:
+    """New things of somebody's, by their names in paths."""
+    ids: dict[str, str] = {}
+    for name in names:
+        ids[name] = await OWNED[name](gateway, owner, ids)
+    return ids
+
+
 async def everything_of(gateway: Gateway, user: User) -> list[dict[str, Any]]:
     """Every document that is theirs, or them."""
     database = gateway.services.database
     documents: list[dict[str, Any]] = []
-    for name in ("api_keys", "sessions", "users"):
+    for name in COLLECTIONS:
         found = database.collection(name).find({"$or": [{"owner": user.id}, {"_id": user.id}]})
         documents += await found.sort("_id").to_list(100)
     # That a key was used is noted when nobody waits for it.

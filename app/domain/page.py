@@ -36,13 +36,18 @@ class Page(Generic[T]):
     items: Sequence[T]
     has_more: bool
 
-    def to_list(self, show: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
-        """OpenAI's list object."""
+    def to_list(self, show: Callable[[T], dict[str, Any]], *, no_id: str | None = None) -> dict[str, Any]:
+        """OpenAI's list object.
+
+        Args:
+            show: Makes what the API shows of an item.
+            no_id: What stands for the first and the last id of an empty list; some of OpenAI's schemas know no null.
+        """
         data = [show(item) for item in self.items]
         return {
             "object": "list",
             "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
+            "first_id": data[0]["id"] if data else no_id,
+            "last_id": data[-1]["id"] if data else no_id,
             "has_more": self.has_more,
         }

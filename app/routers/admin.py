@@ -11,13 +11,8 @@ from app.errors import InvalidRequest
 from app.openapi import request_body
 from app.routers.cookies import no_store
 from app.routers.dependencies import Admin, AdminReader, JsonBody, OriginDep, PageDep, ServicesDep
-from app.schemas.identity import (
-    AddUserRequest,
-    AdminCreateKeyRequest,
-    ChangeKeyRequest,
-    ChangeUserRequest,
-    parse,
-)
+from app.schemas.body import parse
+from app.schemas.identity import AddUserRequest, AdminCreateKeyRequest, ChangeKeyRequest, ChangeUserRequest
 from app.services.accounts import describe_to_admin
 
 BODIES = (AddUserRequest, ChangeUserRequest, AdminCreateKeyRequest)

@@ -24,7 +24,8 @@ from app.routers.dependencies import (
     is_from_own_page,
     json_body,
 )
-from app.schemas.identity import LogoutRequest, RefreshRequest, parse
+from app.schemas.body import parse
+from app.schemas.identity import LogoutRequest, RefreshRequest
 from app.services import Services
 from app.services.sessions import TokenPair
 from app.settings import Settings

@@ -127,8 +127,7 @@ def _refuse(request: Request, caller: Principal, requirement: Requirement) -> No
         AuthenticationFailed: They showed nothing, and would have to.
         PermissionDenied: They are not allowed.
     """
-    if caller.kind == "anonymous":
-        raise AuthenticationFailed(f"This needs somebody whom we know. {HOW}", code="missing_credentials")
+    check_identified(caller)
     if _is_let_in(caller, requirement.who):
         message = f"This API key may not do this: it lacks the permission {requirement.scope!r}."
     elif requirement.who == "signed_in":
@@ -140,6 +139,16 @@ def _refuse(request: Request, caller: Principal, requirement: Requirement) -> No
     actor = Actor.of(caller, origin_of(request))
     services_of(request).audit.refuse("access.refused", actor, request.scope["path"][:256], reason=message)
     raise PermissionDenied(message)
+
+
+def check_identified(caller: Principal) -> None:
+    """Return if we know who this is: nothing is kept of others.
+
+    Raises:
+        AuthenticationFailed: We do not.
+    """
+    if caller.kind == "anonymous":
+        raise AuthenticationFailed(f"This needs somebody whom we know. {HOW}", code="missing_credentials")
 
 
 def _is_let_in(caller: Principal, who: Who) -> bool:
@@ -155,6 +164,9 @@ def _is_let_in(caller: Principal, who: Who) -> bool:
 
 Inferrer = Annotated[Principal, Depends(requires("write", inference=True))]
 """Somebody who may use models, and uses one."""
+
+IdentifiedInferrer = Annotated[Principal, Depends(requires("write", "identified", inference=True))]
+"""Somebody who uses a model, and whose answer is kept; guests too."""
 
 IdentifiedReader = Annotated[Principal, Depends(requires("read", "identified"))]
 """Somebody who may look at what is theirs; guests too."""

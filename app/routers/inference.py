@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request, Response
 
 from app.domain.principal import Principal
 from app.openapi import request_body
-from app.routers.dependencies import Inferrer, JsonBody, services_of
+from app.routers.dependencies import IdentifiedInferrer, Inferrer, JsonBody, check_identified, services_of
+from app.routers.kept_chat import answer_and_keep
 from app.schemas import anthropic, chat, completions, embeddings, rerank, score, tokenize
 from app.schemas.query import merge_query
 from app.schemas.request import ParsedRequest
-from app.services.inference import Route, infer
+from app.services.inference import CHAT, Route, infer
 
-CHAT = Route("/v1/chat/completions", "chat")
 COMPLETIONS = Route("/v1/completions", "completions")
 EMBEDDINGS = Route("/v1/embeddings", "embeddings")
 MESSAGES = Route("/v1/messages", "chat")
@@ -42,7 +42,19 @@ router = APIRouter()
 async def create_chat_completion(request: Request, caller: Inferrer, body: JsonBody) -> Response:
     """Answer a conversation; with `stream`, as server-sent events."""
     merged = merge_query(body, request.query_params)
-    return await _answer(request, caller, CHAT, chat.parse(merged, extras=services_of(request).request_extras))
+    parsed = chat.parse(merged, extras=services_of(request).request_extras)
+    if parsed.keep is not None:
+        check_identified(caller)
+        return await answer_and_keep(request, caller, parsed, merged)
+    return await _answer(request, caller, CHAT, parsed)
+
+
+@router.post("/conv/chat/completions", tags=["Chat"], openapi_extra=request_body(chat.ChatRequest))
+async def create_conversation_turn(request: Request, caller: IdentifiedInferrer, body: JsonBody) -> Response:
+    """Answer in a conversation: the one that is named, or one that begins with this."""
+    merged = merge_query(body, request.query_params)
+    parsed = chat.parse(merged, extras=services_of(request).request_extras, converses=True)
+    return await answer_and_keep(request, caller, parsed, merged)
 
 
 @router.post("/completions", tags=["Chat"], openapi_extra=request_body(completions.CompletionRequest))

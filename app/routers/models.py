@@ -16,6 +16,7 @@ router = APIRouter(tags=["Models"], dependencies=[PUBLIC])
 
 
 @router.get("/models")
+@router.get("/conv/models", include_in_schema=False)
 async def list_models(
     services: ServicesDep,
     limit: int | None = Query(default=None, ge=1, le=100),

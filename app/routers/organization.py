@@ -14,7 +14,8 @@ from app.errors import UnsupportedParameter
 from app.openapi import request_body
 from app.routers.cookies import no_store
 from app.routers.dependencies import Admin, AdminActor, AdminReader, JsonBody, OldestFirstPageDep, PageDep, ServicesDep
-from app.schemas.identity import ChangeUserRequest, parse
+from app.schemas.body import parse
+from app.schemas.identity import ChangeUserRequest
 from app.schemas.organization import CreateAdminKeyRequest, UpdateOrganizationUserRequest
 
 BODIES = (UpdateOrganizationUserRequest, CreateAdminKeyRequest)

@@ -10,7 +10,7 @@ from app.domain.organization import member_object, project_key_object, project_o
 from app.errors import UnsupportedParameter
 from app.openapi import request_body
 from app.routers.dependencies import Admin, AdminActor, AdminReader, JsonBody, PageDep, ServicesDep
-from app.schemas.identity import parse
+from app.schemas.body import parse
 from app.schemas.organization import (
     AddProjectUserRequest,
     CreateProjectRequest,

@@ -10,7 +10,7 @@ from app.domain.organization import service_account_key_object, service_account_
 from app.openapi import request_body
 from app.routers.cookies import no_store
 from app.routers.dependencies import Admin, AdminActor, AdminReader, JsonBody, PageDep, ServicesDep
-from app.schemas.identity import parse
+from app.schemas.body import parse
 from app.schemas.organization import (
     CreateServiceAccountKeyRequest,
     CreateServiceAccountRequest,

@@ -22,7 +22,8 @@ from app.routers.dependencies import (
     cookie_of,
     credential_of,
 )
-from app.schemas.identity import FinishLoginRequest, parse
+from app.schemas.body import parse
+from app.schemas.identity import FinishLoginRequest
 from app.services import Services
 from app.services.sign_in import Begun
 

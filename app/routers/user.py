@@ -20,7 +20,8 @@ from app.routers.dependencies import (
     ServicesDep,
     SignedIn,
 )
-from app.schemas.identity import ChangeKeyRequest, ChangeProfileRequest, CreateKeyRequest, parse
+from app.schemas.body import parse
+from app.schemas.identity import ChangeKeyRequest, ChangeProfileRequest, CreateKeyRequest
 from app.services.accounts import describe
 
 BODIES = (ChangeProfileRequest, CreateKeyRequest, ChangeKeyRequest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -18,7 +19,9 @@ from app.schemas.common import (
     TokenCount,
     example,
 )
+from app.schemas.conversation_reference import ConversationField
 from app.schemas.json_body import is_object
+from app.schemas.keep import KEPT, Truncation, to_keep
 from app.schemas.messages import Messages, Text, for_engine
 from app.schemas.request import NO_EXTRAS, ParsedRequest, accept, exactly_one, without
 from app.schemas.sampling import Sampling, check_min_tokens, finish
@@ -34,7 +37,6 @@ IGNORED = frozenset(
         "prompt_cache_retention",
         "safety_identifier",
         "service_tier",
-        "store",
         "user",
         "verbosity",
     }
@@ -49,6 +51,7 @@ REFUSED = {
 """OpenAI's parameters that would change the answer and that we cannot honour."""
 
 _REPLACED = frozenset({"messages", "prompt", "tools", "tool_choice", "functions", "function_call"})
+_TAKEN_OUT = IGNORED | KEPT | _REPLACED
 
 
 class Prediction(Strict):
@@ -95,8 +98,23 @@ class ChatRequest(Sampling):
     )
     verbosity: Literal["low", "medium", "high"] | None = Field(default=None, description="Accepted and ignored.")
     prediction: Prediction | None = Field(default=None, description="Accepted and ignored.")
-    store: bool | None = Field(default=None, description="Accepted and ignored.")
-    metadata: Metadata | None = Field(default=None, description="Accepted and ignored: 16 pairs of strings.")
+    store: bool | None = Field(
+        default=None, description="Keep the answer: it can be looked up, listed by its metadata, and deleted."
+    )
+    metadata: Metadata | None = Field(default=None, description="16 pairs of strings, written on what is stored.")
+    conversation: ConversationField | None = Field(
+        default=None,
+        description="A conversation to go on with: what was said in it is read first, and question and answer are "
+        "added to it. System messages that the request begins with are read and not added.",
+    )
+    conversation_id: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="The same, in another form."
+    )
+    truncation: Truncation | None = Field(
+        default=None,
+        description="What becomes of a conversation that outgrows the model's context: `auto` leaves out its oldest "
+        "turns, `disabled` refuses it.",
+    )
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
         default=None, description="Accepted and ignored."
     )
@@ -110,26 +128,30 @@ class ChatRequest(Sampling):
     )
 
 
-def parse(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS) -> ParsedRequest:
+def parse(body: Mapping[str, Any], *, extras: frozenset[str] = NO_EXTRAS, converses: bool = False) -> ParsedRequest:
     """Check a chat completion's body and make the engine's payload of it.
 
     Args:
         body: The caller's JSON object.
         extras: The vendor extras that this installation allows.
+        converses: Whether it is part of a conversation, also where it names none.
 
     Raises:
         InvalidRequest: Something is wrong with it; ``param`` says with what.
     """
     request, fields = accept(ChatRequest, body, extras=extras, refused=REFUSED)
     _check(request)
-    payload = without(fields, IGNORED | _REPLACED)
+    payload = without(fields, _TAKEN_OUT)
     payload["messages"] = _messages(request, fields)
     tools, choice = choose_tools(*_tools(fields))
     if tools:
         payload["tools"] = tools
     if choice is not None:
         payload["tool_choice"] = choice
-    return finish(request, payload)
+    parsed = finish(request, payload)
+    if not converses and KEPT.isdisjoint(fields):
+        return parsed
+    return replace(parsed, keep=to_keep(request, fields, converses=converses))
 
 
 def _check(request: ChatRequest) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from app.domain.limit_table import MOST, MOST_SPEND, PLAN_NAME
 from app.domain.limits import GivenLimits
 from app.schemas.common import Strict, example
 from app.schemas.json_body import is_array, is_object
-from app.schemas.problem import refusal, shown, wrong
+from app.schemas.problem import shown, wrong
 
 MAX_MODELS = 100
 MAX_EXPIRY_S = 253_402_300_799
 """The end of the year 9999."""
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text without blanks around it, if it can be shown as one line."""
     text = text.strip()
     if not text:
         raise wrong("must not be empty")
@@ -53,8 +53,8 @@ def _kind_of_limits(value: Any) -> str | None:
     return "~object" if is_object(value) else None
 
 
-Name = Annotated[str, Field(max_length=100), AfterValidator(_printable)]
-Email = Annotated[str, Field(max_length=254, pattern=r"^[^\s@]+@[^\s@]+\.[^\s@]+$"), AfterValidator(_printable)]
+Name = Annotated[str, Field(max_length=100), AfterValidator(printable)]
+Email = Annotated[str, Field(max_length=254, pattern=r"^[^\s@]+@[^\s@]+\.[^\s@]+$"), AfterValidator(printable)]
 Permissions = Annotated[list[Literal["read", "write", "admin"]], BeforeValidator(_permissions)]
 Expiry = Annotated[int, Field(le=MAX_EXPIRY_S), AfterValidator(_in_future)]
 Models = Annotated[
@@ -194,18 +194,3 @@ class FinishLoginRequest(Strict):
     state: Parameter | None = None
     iss: Parameter | None = None
     error: Parameter | None = None
-
-
-Body = TypeVar("Body", bound=Strict)
-
-
-def parse(schema: type[Body], body: Mapping[str, Any]) -> Body:
-    """The body as what it has to be.
-
-    Raises:
-        InvalidRequest: It is not; names the field.
-    """
-    try:
-        return schema.model_validate(body)
-    except ValidationError as error:
-        raise refusal(error) from None

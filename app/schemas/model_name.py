@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
+from app.schemas.body import parse as body_as
 from app.schemas.common import ModelName, Strict, example
-from app.schemas.problem import refusal
 
 
 class ModelNameRequest(Strict):
@@ -25,7 +23,4 @@ def parse(body: Mapping[str, Any]) -> str:
     Raises:
         InvalidRequest: There is none, or more than it.
     """
-    try:
-        return ModelNameRequest.model_validate(body).model
-    except ValidationError as error:
-        raise refusal(error) from None
+    return body_as(ModelNameRequest, body).model

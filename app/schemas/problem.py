@@ -46,12 +46,17 @@ def unknown_parameter(param: str, name: str, known: Iterable[str]) -> Unsupporte
     return UnsupportedParameter(f"`{param}` is not a parameter of this API. {hint}", param=param or None)
 
 
-def refusal(error: ValidationError) -> InvalidRequest:
-    """The first of pydantic's errors as the answer to the caller."""
+def refusal(error: ValidationError, *, within: str = "") -> InvalidRequest:
+    """The first of pydantic's errors as the answer to the caller.
+
+    Args:
+        error: Pydantic's.
+        within: The field that what was validated stands in.
+    """
     details = error.errors(include_url=False)[0]
     context = details.get("ctx", {})
     located = (step for step in details["loc"] if isinstance(step, int) or not step.startswith(TAG))
-    param = _path((*located, *_below(details)))
+    param = _path((within, *located, *_below(details)))
     if details["type"] == "unknown":
         return unknown_parameter(param, context["field"], context["known"])
     message = f"`{param}` {_sentence(details)}." if param else f"The request body {_sentence(details)}."

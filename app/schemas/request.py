@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from app.errors import InvalidRequest, UnsupportedParameter
 from app.schemas.common import ModelName, Strict
 from app.schemas.extras import VENDOR_EXTRAS
+from app.schemas.keep import ToKeep
 from app.schemas.problem import refusal, unknown_parameter
 
 NO_EXTRAS: frozenset[str] = frozenset()
@@ -31,12 +32,14 @@ class ParsedRequest:
         payload: What the engine gets: a fresh dict with plain JSON values, its ``model`` still the caller's name.
         stream: Whether the answer is wanted as server-sent events.
         include_usage: Whether the stream is to end with a usage chunk.
+        keep: Where the answer is to be kept; None for nowhere.
     """
 
     model: str
     payload: dict[str, Any]
     stream: bool = False
     include_usage: bool = False
+    keep: ToKeep | None = None
 
 
 R = TypeVar("R", bound=Request)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.domain.limit_table import LimitTable
-from app.domain.secrets import derived
 from app.services.access_tokens import AccessTokens
 from app.services.accounts import Accounts
 from app.services.admission import Admission
@@ -15,18 +15,21 @@ from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.backend import ModelBackend
 from app.services.catalog import CatalogSource
-from app.services.identities import Identities
+from app.services.conversations import ConversationService
+from app.services.export import Export
+from app.services.exported import sections
+from app.services.idempotency import Idempotency
+from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
 from app.services.limits.outage import Mode
+from app.services.liveness import Liveness
 from app.services.model_admin import FixedModels, ModelAdmin
-from app.services.oidc.provider import Provider
+from app.services.parts import Answers, Counting, Identity, Organization, State
 from app.services.policies import Policies
-from app.services.project_access import ProjectAccess
-from app.services.project_users import ProjectUserService
-from app.services.projects import ProjectService
-from app.services.service_accounts import ServiceAccounts
+from app.services.responses.archive import ResponseArchive
 from app.services.sessions import SessionService
 from app.services.sign_in import SignIn
+from app.services.threads import Threads
 from app.services.usage.ledger import UsageLedger
 from app.services.usage.reports import UsageReports
 from app.services.usage.rollup import UsageRollup
@@ -34,20 +37,7 @@ from app.settings import Settings
 from app.storage.database import Database
 from app.storage.stores import Stores
 
-USAGE_FOLDER = "usage"
-"""Below the state folder: what the database has not been told yet."""
-
-__all__ = ["Organization", "Services", "build_services"]
-
-
-@dataclass(frozen=True, slots=True)
-class Organization:
-    """What admins handle besides users and keys."""
-
-    access: ProjectAccess
-    projects: ProjectService
-    project_users: ProjectUserService
-    service_accounts: ServiceAccounts
+__all__ = ["Services", "build_services"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +64,38 @@ class Services:
     ledger: UsageLedger
     rollup: UsageRollup
     usage_reports: UsageReports
+    export: Export
+    liveness: Liveness
+    jobs: Jobs
+    answers: Answers
+    conversations: ConversationService
+    idempotency: Idempotency
+    threads: Threads
+    responses: ResponseArchive
     request_extras: frozenset[str]
 
     async def start(self) -> None:
         """Begin what goes on in the background.
 
         Raises:
-            SettingsError: Usage cannot be written where the settings say.
+            SettingsError: Usage or answers cannot be written where the settings say.
         """
         await self.ledger.start()
+        await self.answers.journal.start()
         self.policies.start()
         self.rollup.start()
+        self.liveness.start()
+        self.jobs.start()
+        self.conversations.purge.start()
 
     async def close(self) -> None:
-        """Finish what nobody waited for, and close the database."""
-        await self.policies.close()
-        await self.rollup.close()
+        """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
+        await self.jobs.close()
+        await self.responses.close()
+        await self.conversations.purge.close()
+        await self.answers.journal.close()
+        # Each may wait for a database that is away: together, so that it is waited for once.
+        await asyncio.gather(self.liveness.close(), self.policies.close(), self.rollup.close())
         await self.limiter.close()
         await self.ledger.close()
         await self.sign_in.close()
@@ -124,8 +130,9 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         pool_size=settings.mongodb_pool_size,
     )
     stores = Stores.of(database)
-    identity = _Identity.of(settings, stores)
-    counting = _Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
+    identity = Identity.of(settings, stores)
+    counting = Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
+    state = State.of(settings, stores)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -147,112 +154,13 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         ledger=counting.ledger,
         rollup=UsageRollup(stores, retention_days=settings.usage_retention_days),
         usage_reports=UsageReports(stores),
+        export=Export(stores, sections(stores)),
+        liveness=state.liveness,
+        jobs=state.jobs,
+        answers=state.answers,
+        threads=state.threads,
+        conversations=state.conversations,
+        idempotency=state.idempotency,
+        responses=state.responses,
         request_extras=frozenset(settings.request_extras),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Counting:
-    """The services that bound what is used, and write it down."""
-
-    policies: Policies
-    limiter: Limiter
-    ledger: UsageLedger
-
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        stores: Stores,
-        audit: Audit,
-        limits: LimitTable,
-        on_mode: Callable[[Mode], None] | None,
-    ) -> _Counting:
-        limiter = Limiter(
-            stores.limits,
-            gateways=settings.gateway_replicas,
-            timeout_s=settings.limits_timeout_s,
-            grace_s=settings.limits_grace_s,
-            on_mode=on_mode,
-        )
-        ledger = UsageLedger(
-            stores.usage_events,
-            settings.state_dir / USAGE_FOLDER,
-            spool_mb=settings.usage_spool_mb,
-            grace_s=settings.usage_grace_s,
-        )
-        return cls(Policies(limits, stores.limit_tables, audit), limiter, ledger)
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """The services that say who is calling."""
-
-    authenticator: Authenticator
-    tokens: AccessTokens
-    sessions: SessionService
-    sign_in: SignIn
-    accounts: Accounts
-    keys: KeyService
-    organization: Organization
-    audit: Audit
-
-    @classmethod
-    def of(cls, settings: Settings, stores: Stores) -> _Identity:
-        secret = settings.secret()
-        audit = Audit(stores.audit_log)
-        tokens = AccessTokens(
-            settings.token_keys(),
-            algorithm=settings.jwt_algorithm,
-            issuer=settings.token_issuer,
-            ttl_s=settings.access_token_ttl_s,
-        )
-        authenticator = Authenticator(
-            stores,
-            tokens,
-            secret=secret,
-            cache_s=settings.principal_cache_s,
-            grace_s=settings.principal_grace_s,
-            anonymous_inference=settings.admits_anonymous,
-        )
-        sessions = SessionService(
-            stores,
-            tokens,
-            audit,
-            authenticator,
-            refresh_ttl_s=settings.refresh_token_ttl_s,
-            session_ttl_s=settings.session_ttl_s,
-            key=derived(secret, "refresh tokens"),
-        )
-        accounts = Accounts(stores, sessions, audit, authenticator, guests=settings.admits_guests)
-        access = ProjectAccess(stores, audit)
-        keys = KeyService(stores, access, audit, authenticator, secret=secret)
-        organization = Organization(
-            access=access,
-            projects=ProjectService(stores, access, audit, authenticator),
-            project_users=ProjectUserService(stores, access, audit, authenticator),
-            service_accounts=ServiceAccounts(stores, access, accounts, keys, audit),
-        )
-        sign_in = SignIn(
-            _provider(settings),
-            Identities(stores, audit, authenticator),
-            sessions,
-            stores.logins,
-            audit,
-            key=derived(secret, "logins"),
-            public_url=settings.public_url,
-        )
-        return cls(authenticator, tokens, sessions, sign_in, accounts, keys, organization, audit)
-
-
-def _provider(settings: Settings) -> Provider | None:
-    if not settings.oidc_client_id:
-        return None
-    secret = settings.oidc_client_secret
-    return Provider(
-        settings.oidc_issuer,
-        settings.oidc_client_id,
-        # Set to nothing, it is not set.
-        (secret.get_secret_value() or None) if secret else None,
-        domains=settings.oidc_allowed_domains,
     )

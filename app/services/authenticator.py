@@ -20,6 +20,7 @@ from functools import partial
 from app.domain.api_key import PREFIX, ApiKey
 from app.domain.limits import carried
 from app.domain.principal import EVERYTHING, USE, Principal
+from app.domain.user import User
 from app.errors import AuthenticationFailed, DatabaseUnavailable
 from app.services.access_tokens import AccessTokens, Claims
 from app.storage.api_keys import LAST_USED_EVERY_MS, OwnedKey
@@ -140,6 +141,23 @@ class Authenticator:
             raise AuthenticationFailed(message, code=code)
         return known.principal
 
+    async def recall(self, subject: str, key_id: str | None) -> Principal | None:
+        """Who somebody is by now whom we let in before, by this key or in person: for work that outlives its request.
+
+        Returns:
+            None, if they would not be let in any more.
+
+        Raises:
+            DatabaseUnavailable: It could not be looked up.
+        """
+        user = await self._users.get(subject)
+        if user is None or user.status != "active":
+            return None
+        if key_id is None:
+            return _in_person(user, None)
+        key = await self._keys.get(key_id, owner=subject)
+        return key.principal(user) if key is not None and key.valid(time.time() * 1000) else None
+
     def forget(self, subject: str | None = None) -> None:
         """Trust nothing that was read before of one user, or of anybody: what is stored has changed in this process."""
         self._keep(lambda principal: subject is not None and principal.subject != subject)
@@ -223,15 +241,7 @@ class Authenticator:
         user = await self._users.get(claims.subject)
         if user is None or user.status != "active":
             return OVER
-        principal = Principal(
-            kind="guest" if user.is_guest else "user",
-            subject=user.id,
-            role=user.role,
-            scopes=EVERYTHING if user.role == "admin" else USE,
-            session_id=session.id,
-            user_limits=carried(user.limits),
-            plan=user.plan,
-        )
+        principal = _in_person(user, session.id)
         return Known(principal, expires_at=claims.expires_at)
 
     def _note_use(self, found: OwnedKey, now_ms: float) -> None:
@@ -245,3 +255,15 @@ class Authenticator:
     async def _touch(self, key_id: str) -> None:
         with contextlib.suppress(DatabaseUnavailable):
             await self._keys.touch(key_id)
+
+
+def _in_person(user: User, session_id: str | None) -> Principal:
+    return Principal(
+        kind="guest" if user.is_guest else "user",
+        subject=user.id,
+        role=user.role,
+        scopes=EVERYTHING if user.role == "admin" else USE,
+        session_id=session_id,
+        user_limits=carried(user.limits),
+        plan=user.plan,
+    )

@@ -7,7 +7,7 @@ gateway relays what comes as it comes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -134,6 +134,10 @@ class EngineResponse(Protocol):
     async def aclose(self) -> None:
         """Stop the work behind the answer, if it has not ended."""
         ...
+
+
+Fetch = Callable[[], Awaitable[EngineResponse]]
+"""Sends a request that is prepared; returns when its answer's first bytes are here."""
 
 
 class ModelBackend(Protocol):

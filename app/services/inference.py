@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,14 @@ import msgspec
 
 from app.domain.model_spec import Capability, ModelSpec, RequestLimits
 from app.domain.principal import Principal
-from app.errors import InvalidRequest, PermissionDenied
+from app.errors import ApiError, InvalidRequest, PermissionDenied, ServerError
 from app.schemas.json_body import is_array
 from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.admission import Work
-from app.services.backend import EngineRequest, EngineResponse
+from app.services.backend import EngineRequest, EngineResponse, Fetch, ModelBackend
 from app.services.catalog import CatalogEntry, check_available
+from app.services.metering import MeteredRequest
 from app.services.relay import Relay
 
 OUTPUT_CAPS = ("max_tokens", "max_completion_tokens")
@@ -40,8 +41,55 @@ class Route:
     capability: Capability | None
 
 
-async def infer(
-    services: Services, caller: Principal, route: Route, parsed: ParsedRequest, state: dict[str, Any]
+CHAT = Route("/v1/chat/completions", "chat")
+
+Wrap = Callable[[EngineResponse], EngineResponse]
+"""Puts itself between an engine's answer and whoever reads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that was let in, and has not been sent yet.
+
+    Whoever has one either sends it or calls ``abandon``, so that what was reserved for it is given back.
+
+    Attributes:
+        entry: The model that it goes to.
+        metered: Hears how it does.
+    """
+
+    entry: CatalogEntry
+    route: Route
+    parsed: ParsedRequest
+    request: EngineRequest
+    metered: MeteredRequest
+    backend: ModelBackend
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that it goes to."""
+        return self.entry.spec
+
+    async def fetch(self) -> EngineResponse:
+        """Send it; returns when the answer's first bytes are here.
+
+        Raises:
+            ApiError: See ``ModelBackend.send``.
+        """
+        return await self.backend.send(self.spec, self.request, self.metered)
+
+    def abandon(self, error: BaseException) -> None:
+        """It will not be sent."""
+        self.metered.over("failed", error.status if isinstance(error, ApiError) else ServerError.status)
+
+
+async def infer(  # noqa: PLR0913, PLR0917 - the fewest there can be
+    services: Services,
+    caller: Principal,
+    route: Route,
+    parsed: ParsedRequest,
+    state: dict[str, Any],
+    wrap: Wrap | None = None,
 ) -> Relay:
     """Turn a checked request into a response that runs it.
 
@@ -51,6 +99,26 @@ async def infer(
         route: Where it goes.
         parsed: What the caller asked for.
         state: The request's state; gets ``model`` for the log line.
+        wrap: Gets the answer first.
+
+    Raises:
+        ApiError: See ``prepare``.
+    """
+    return relayed(services, await prepare(services, caller, route, parsed, state), wrap)
+
+
+async def prepare(  # noqa: PLR0913, PLR0917 - as above
+    services: Services,
+    caller: Principal,
+    route: Route,
+    parsed: ParsedRequest,
+    state: dict[str, Any],
+    answer_id: str | None = None,
+) -> Prepared:
+    """Let a request in; nothing of it has been sent yet.
+
+    Args:
+        answer_id: What the engine makes the answer's id of; None for the request's own.
 
     Raises:
         ModelNotFound: No model has this name.
@@ -59,11 +127,8 @@ async def infer(
         PermissionDenied: The caller's key is for other models.
         RateLimited: It would be more than the caller may use.
     """
-    entry = services.catalog.current().able(parsed.model, route.capability)
+    entry = able(services, caller, route, parsed.model, state)
     spec = entry.spec
-    state["model"] = spec.id
-    check_allowed(caller, spec)
-    check_available(entry)
     check_output_cap(entry, parsed.payload)
     body = _body_for(route, spec, parsed.payload)
     work = Work(route.path, len(body), output_bound(route, entry, parsed.payload), stream=parsed.stream)
@@ -71,22 +136,46 @@ async def infer(
     request = EngineRequest(
         path=route.path,
         body=body,
-        request_id=state["request_id"].removeprefix("req_"),
+        request_id=answer_id or state["request_id"].removeprefix("req_"),
         model=parsed.model,
         account=metered.account,
         share=services.admission.share(caller, spec, work),
     )
+    return Prepared(entry, route, parsed, request, metered, services.backend)
 
-    async def fetch() -> EngineResponse:
-        return await services.backend.send(spec, request, metered)
 
+def relayed(services: Services, prepared: Prepared, wrap: Wrap | None = None, *, fetch: Fetch | None = None) -> Relay:
+    """The response that sends what is prepared, by ``fetch`` if that is given, and relays the answer."""
     return Relay(
-        fetch,
-        stream=parsed.stream,
+        fetch or (prepared.fetch if wrap is None else _wrapped(prepared, wrap)),
+        stream=prepared.parsed.stream,
         keepalive_s=services.settings.stream_keepalive_s,
-        error_event="error" if route.path == "/v1/messages" else None,
-        watch=metered,
+        error_event="error" if prepared.route.path == "/v1/messages" else None,
+        watch=prepared.metered,
     )
+
+
+def _wrapped(prepared: Prepared, wrap: Wrap) -> Fetch:
+    async def fetch() -> EngineResponse:
+        return wrap(await prepared.fetch())
+
+    return fetch
+
+
+def able(services: Services, caller: Principal, route: Route, model: str, state: dict[str, Any]) -> CatalogEntry:
+    """The model with this name, if it can do this and the caller may have it do so; ``state`` is told its id.
+
+    Raises:
+        ModelNotFound: No model has this name.
+        InvalidRequest: The model cannot do it.
+        ModelFailed: The model could not be started.
+        PermissionDenied: The caller's key is for other models.
+    """
+    entry = services.catalog.current().able(model, route.capability)
+    state["model"] = entry.spec.id
+    check_allowed(caller, entry.spec)
+    check_available(entry)
+    return entry
 
 
 def check_allowed(caller: Principal, spec: ModelSpec) -> None:
@@ -124,12 +213,17 @@ def output_bound(route: Route, entry: CatalogEntry, payload: Mapping[str, Any]) 
     """The most tokens that all of a request's answers may have together."""
     if route.path not in GENERATIVE:
         return 0
-    # Both may be there, and which of them engines go by is theirs to say.
-    asked = max((payload[name] for name in OUTPUT_CAPS if name in payload), default=None)
-    each = asked or _default_tokens(route, entry.spec.limits)
+    each = asked_tokens(route, entry.spec.limits, payload)
     if each is None:
         each = entry.state.max_model_len or UNKNOWN_LENGTH if route.capability == "chat" else COMPLETION_TOKENS
     return each * payload.get("n", 1) * _prompts(payload.get("prompt"))
+
+
+def asked_tokens(route: Route, limits: RequestLimits, payload: Mapping[str, Any]) -> int | None:
+    """The most tokens that one answer may have; None where nobody said so."""
+    # Both may be there, and which of them engines go by is theirs to say.
+    asked = max((payload[name] for name in OUTPUT_CAPS if name in payload), default=None)
+    return asked or _default_tokens(route, limits)
 
 
 def _prompts(prompt: Any) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import Any, Protocol
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app.domain.usage import UsageStatus
 from app.errors import ApiError, ServerError
@@ -18,8 +18,11 @@ from app.services.backend import EngineResponse
 logger = logging.getLogger("manta")
 
 SSE = "text/event-stream"
+EVENT_STREAM = f"{SSE}; charset=utf-8"
+"""What streams of ours are, in full."""
+
 STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"content-type", EVENT_STREAM.encode()),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -29,8 +32,13 @@ RETRY_AFTER = b"1"
 
 WAITING = b": waiting for the model\n\n"
 
-LAST_EVENT = (b"data: [DONE]", b"event: message_stop")
-"""How streams say that they are whole: OpenAI's, Anthropic's."""
+LAST_EVENT = (b"data: [DONE]", b"event: message_stop", b"event: response.completed", b"event: response.incomplete")
+"""How streams say that they are whole: OpenAI's chats, Anthropic's, OpenAI's responses."""
+
+
+def is_last(chunk: bytes) -> bool:
+    """Whether a part of a stream says that it is whole: at the start of a line, for answers may quote what says so."""
+    return any(chunk.startswith(mark) or b"\n" + mark in chunk for mark in LAST_EVENT)
 
 
 class Watch(Protocol):
@@ -72,16 +80,18 @@ class Relay(Response):
         stream: Whether the caller asked for server-sent events.
         keepalive_s: A stream that has nothing to say yet gets a comment every so many seconds.
         error_event: The name of an error's event, where clients go by names (Anthropic's do).
+        last_words: Makes the end of a stream of an error's JSON, where that takes more.
         watch: Hears how it does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in few places, with names
         self,
         fetch: Callable[[], Awaitable[EngineResponse]],
         *,
         stream: bool,
         keepalive_s: float,
         error_event: str | None = None,
+        last_words: Callable[[bytes], bytes] | None = None,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
@@ -89,6 +99,7 @@ class Relay(Response):
         self._stream = stream
         self._keepalive_s = keepalive_s
         self._error_prefix = f"event: {error_event}\n".encode() if error_event else b""
+        self._last_words = last_words or self._error_event
         self._started = False
         self._watch: Watch = watch or Unwatched()
         self._status = 0
@@ -135,13 +146,13 @@ class Relay(Response):
         except ApiError as error:
             if not self._started:
                 raise
-            await self._send_last_event(send, error.event())
+            await self._send_last_event(send, error.json())
         except Exception:
             if not self._started:
                 raise
             logger.exception("an answer under way failed")
             error = ServerError("The answer failed on our side. What came before is all there is; try again.")
-            await self._send_last_event(send, error.event())
+            await self._send_last_event(send, error.json())
 
     async def _run_whole(self, send: Send) -> None:
         response = await self._fetch()
@@ -162,7 +173,7 @@ class Relay(Response):
             async for chunk in response:
                 watch.events += chunk.count(b"\n\n")
                 await _send_chunk(send, chunk)
-            self._complete = any(mark in chunk for mark in LAST_EVENT)
+            self._complete = is_last(chunk)
         await _send_chunk(send, b"", more=False)
 
     async def _fetch_with_keepalive(self, send: Send) -> EngineResponse:
@@ -183,12 +194,15 @@ class Relay(Response):
         # The engine refused a stream: a plain answer, unless comments have committed us to 200 already.
         body = b"".join([chunk async for chunk in response])
         if self._started:
-            await self._send_last_event(send, b"data: " + body + b"\n\n")
+            await self._send_last_event(send, body)
         else:
             await self._send_whole(send, response, body)
 
-    async def _send_last_event(self, send: Send, event: bytes) -> None:
-        await _send_chunk(send, self._error_prefix + event)
+    def _error_event(self, error: bytes) -> bytes:
+        return self._error_prefix + b"data: " + error + b"\n\n"
+
+    async def _send_last_event(self, send: Send, error: bytes) -> None:
+        await _send_chunk(send, self._last_words(error))
         await _send_chunk(send, b"", more=False)
 
     async def _send_whole(self, send: Send, response: EngineResponse, body: bytes) -> None:
@@ -221,6 +235,12 @@ async def _closing(response: EngineResponse) -> AsyncGenerator[None]:
 
 async def _send_chunk(send: Send, body: bytes, *, more: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+def event_stream(events: AsyncIterable[bytes]) -> Response:
+    """A response of events that are made here, and not relayed."""
+    headers = {name.decode(): value.decode() for name, value in STREAM_HEADERS}
+    return StreamingResponse(events, headers=headers)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import UpdateOne
-from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.errors import ConfigurationError, DocumentTooLarge, InvalidURI, PyMongoError
 
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, PayloadTooLarge
 from app.settings import SettingsError
 
 T = TypeVar("T")
@@ -77,12 +77,15 @@ class Database:
 
         Raises:
             DatabaseUnavailable: Anything went wrong between us and the database.
+            PayloadTooLarge: No database takes so much at once.
         """
         try:
             # The driver is told too: a thread that waits on after us is one less for the others.
             async with _deadline(timeout_s or self._timeout_s):
                 with nullcontext() if timeout_s is None else pymongo.timeout(timeout_s):
                     yield
+        except DocumentTooLarge as error:
+            raise PayloadTooLarge("This is more than can be stored at once. Send less.") from error
         except (PyMongoError, TimeoutError) as error:
             raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error
 
@@ -149,15 +152,26 @@ async def find_each(collection: Collection, ids: Iterable[str], build: Callable[
     return {document["_id"]: build(document) for document in documents}
 
 
+async def change_one(collection: Collection, where: Mapping[str, Any], update: Any) -> Document | None:
+    """Change a document by its ``_id``, inside of an operation; as it is then, or None if none matches.
+
+    In place of ``find_one_and_update``, for which the embedded database reads the whole collection. What somebody else
+    changes at the same moment may be in it.
+    """
+    if (await collection.update_one(where, update)).matched_count == 0:
+        return None
+    return await collection.find_one({"_id": where["_id"]})
+
+
 async def update_each(collection: Collection, updates: Sequence[UpdateOne]) -> None:
     """Make many updates in one call, inside of an operation; one that fails stops no other."""
     untyped: Any = collection  # Motor's own type of this call is incomplete.
     await untyped.bulk_write(list(updates), ordered=False)
 
 
-async def delete_older(collection: Collection, time: str, before_ms: int) -> bool:
-    """Delete some documents from before a time, inside of an operation; whether there may be more."""
-    cursor = collection.find({time: {"$lt": before_ms}}, {"_id": True}).limit(PER_OPERATION)
+async def delete_some(collection: Collection, where: Mapping[str, Any]) -> bool:
+    """Delete some documents, inside of an operation; whether there may be more."""
+    cursor = collection.find(where, {"_id": True}).limit(PER_OPERATION)
     found = [document["_id"] for document in await cursor.to_list(PER_OPERATION)]
     if found:
         await collection.delete_many({"_id": {"$in": found}})

@@ -14,7 +14,7 @@ from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from app.domain.usage_report import SUMS, UsageQuery
-from app.storage.database import DUPLICATE, PER_OPERATION, Database, Document, delete_older, update_each
+from app.storage.database import DUPLICATE, PER_OPERATION, Database, Document, delete_some, update_each
 from app.storage.usage_sums import TIMES, Grouping, Key, matching, sums_of_sums
 
 _ADDED: Final = (*SUMS, *TIMES)
@@ -105,7 +105,7 @@ class UsageDays:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            return await delete_older(self._days, "day_ms", before_ms)
+            return await delete_some(self._days, {"day_ms": {"$lt": before_ms}})
 
 
 def _additions(batch: int, sums: Sequence[Document]) -> list[UpdateOne]:

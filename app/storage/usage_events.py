@@ -14,7 +14,7 @@ from pymongo.errors import BulkWriteError
 from app.domain.page import Page, PageRequest
 from app.domain.usage import UsageEvent
 from app.domain.usage_report import SUMS, UsageQuery
-from app.storage.database import DUPLICATE, Database, Document, delete_older
+from app.storage.database import DUPLICATE, Database, Document, delete_some
 from app.storage.pages import find_page
 from app.storage.usage_lots import FAILED, Lot, UsageLots
 from app.storage.usage_sums import Grouping, Key, matching
@@ -139,7 +139,7 @@ class UsageEvents:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            return await delete_older(self._events, "started_at_ms", before_ms)
+            return await delete_some(self._events, {"started_at_ms": {"$lt": before_ms}})
 
 
 def _document(event: UsageEvent) -> Document:

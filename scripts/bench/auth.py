@@ -13,10 +13,8 @@ import argparse
 import asyncio
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +38,7 @@ from app.settings import ROOT, Settings
 from app.storage.users import now_ms
 from scripts.bench import tables
 from scripts.bench.calls import listen
-from scripts.bench.database import database
+from scripts.bench.database import database_or
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
 from scripts.bench.outputs import place, publish, verdict
@@ -111,9 +109,7 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     about = machine()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-bench-")))
-        uri = chosen.mongodb or stack.enter_context(database(folder))
+    with database_or(chosen.mongodb) as (uri, folder):
         found = asyncio.run(measure(uri, folder, chosen))
     record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}
     publish(place(chosen.output), markdown(found, chosen, about), record)

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,18 @@ def database(folder: Path) -> Iterator[str]:
             process.wait(STOP_TIMEOUT_S)
         process.kill()
         process.communicate()
+
+
+@contextlib.contextmanager
+def database_or(uri: str | None) -> Iterator[tuple[str, Path]]:
+    """The database that was named, or one of its own; and a folder for as long.
+
+    Raises:
+        BenchError: It does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-bench-")))
+        yield uri or stack.enter_context(database(folder)), folder
 
 
 def _await(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -24,7 +22,7 @@ from pathlib import Path
 
 from app.settings import ROOT
 from scripts.bench import tables
-from scripts.bench.database import database
+from scripts.bench.database import database_or
 from scripts.bench.limits_caller import ONE_EACH, OURS, PACKAGE, Call, Calls, run
 from scripts.bench.machine import machine, versions
 from scripts.bench.options import count
@@ -71,9 +69,7 @@ def main() -> int:
 
 def _run(chosen: argparse.Namespace) -> int:
     about = machine()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-bench-")))
-        uri = chosen.mongodb or stack.enter_context(database(folder))
+    with database_or(chosen.mongodb) as (uri, _):
         able, notes = arms(uri)
         found = measure(uri, chosen, able)
     record = {"machine": about, "versions": versions(), "rounds": [asdict(each) for each in found]}

@@ -347,6 +347,9 @@ async def test_a_flood_of_bad_keys_leaves_the_database_alone(new_gateway: Gatewa
         # What goes on in the background whoever calls.
         await gateway.services.policies.close()
         await gateway.services.rollup.close()
+        await gateway.services.jobs.close()
+        await gateway.services.liveness.close()
+        await gateway.services.conversations.purge.close()
         good = await made_up(gateway, 2000)
         before = await settled(database_name)
         await flood(gateway, good)

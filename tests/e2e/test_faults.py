@@ -312,6 +312,7 @@ def test_the_database_killed_comes_back_and_warm_keys_never_notice(service: Live
     deadline = time.monotonic() + RESTART_S
     while httpx.get(f"{service.url}/readyz").status_code != 200:
         assert time.monotonic() < deadline, "the database did not come back"
+        assert chat(service, "bystander", max_tokens=1).status_code == 200
         time.sleep(0.5)
     assert httpx.get(f"{service.openai_url}/status").json()["database"] == "healthy"
     with Inside(service.ray_address) as inside:

@@ -60,3 +60,19 @@ def test_its_errors_are_its_own(live: Live) -> None:
     assert denied == {"name": "AuthenticationError", "status": 401, "code": "invalid_api_key", "param": None}
     assert broken["name"] == "APIError"
     assert isinstance(broken["code"], str)
+
+
+def test_it_converses_in_responses(live: Live) -> None:
+    found = run(live, "responses.mjs", CHAT)
+    assert "Paris" in found["first"]
+    assert found["told"] == found["second"]
+    assert found["texts"] == [
+        "I like geography.",
+        "What is the capital of France?",
+        found["first"],
+        "And of England?",
+        found["second"],
+    ]
+    assert found["inputs"] == ["And of England?"]
+    assert found["retrieved"] == found["first"]
+    assert (found["continued"], found["gone"], found["deleted"]) == ("completed", 404, True)

@@ -11,23 +11,11 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support.live import CHAT, CHAT_ALIAS, SCRIPTED
+from tests.support.sdk import WEATHER
 
 pytestmark = pytest.mark.live
 
 CAPITAL: Any = [{"role": "user", "content": "What is the capital of France?"}]
-WEATHER: Any = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Tell the weather in a city.",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "maxLength": 20}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    },
-}
 CLOCK: Any = {"type": "function", "function": {"name": "get_time", "description": "Tell the time."}}
 
 

@@ -80,4 +80,4 @@ class Later:
     document: str
     title: str
     text: str
-    area: Literal["conversations", "mcp"]
+    area: Literal["mcp"]

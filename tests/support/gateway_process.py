@@ -34,6 +34,9 @@ ENTRIES = (
     CatalogEntry(scripted(FAST), ModelState("ready", 1)),
 )
 
+NO_LONGER_SLOW = (CatalogEntry(scripted(SLOW), ModelState("ready", 1)),)
+"""The slow model, for a gateway that goes on with what one of these was at."""
+
 
 class GatewayProcesses:
     """Several gateways over one database; a context manager, which ends them.
@@ -116,7 +119,7 @@ class GatewayProcesses:
 
 async def main(state_dir: Path, mongodb_uri: str, database: str, number: int, limits: LimitTable) -> None:
     """Be a gateway until there is nothing more to read."""
-    settings = {"gateway_replicas": number, "limits_timeout_s": 5}
+    settings = {"gateway_replicas": number, "limits_timeout_s": 5, "process_dead_s": 2}
     async with running_gateway(state_dir, mongodb_uri, database, ENTRIES, limits=limits, **settings) as gateway:
         print(json.dumps({"url": gateway.url, "key": gateway.key}), flush=True)
         await asyncio.to_thread(sys.stdin.read)

@@ -1,4 +1,4 @@
-"""A process's folder of usage that the database has yet to get.
+"""A process's folder of what the database has yet to get: usage, answers.
 
 It is locked for as long as its process lives: whoever gets the lock finds what a dead one left.
 """
@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
+Kind = Literal["events", "drafts", "answers"]
+KINDS: Final[tuple[Kind, ...]] = ("events", "drafts", "answers")
 _LOCK: Final = "lock"
 
 
@@ -56,13 +58,13 @@ class SpoolFolder:
                 if not path.name.startswith(".") and (lock := _lock_of(path)) is not None:
                     yield cls(path, lock)
 
-    def files(self, kind: Literal["events", "drafts"]) -> list[Path]:
+    def files(self, kind: Kind) -> list[Path]:
         """The files of a kind, the oldest first."""
         return sorted(self.path.glob(f"*.{kind}"))
 
     def remove(self) -> None:
         """Delete the folder and all that is left in it."""
-        for path in [*self.files("events"), *self.files("drafts")]:
+        for path in [path for kind in KINDS for path in self.files(kind)]:
             path.unlink(missing_ok=True)
         # The lock last: without it nobody takes what is left of the folder for a spool.
         (self.path / _LOCK).unlink(missing_ok=True)

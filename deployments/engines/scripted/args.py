@@ -49,6 +49,7 @@ class ScriptedArgs(BaseModel):
     text: str = Field(default=DEFAULT_TEXT, description="What answers are taken from, round and round.")
     embedding_dimensions: int = Field(default=384, ge=1, le=16384, description="Length of embedding vectors.")
     refuse_on: str | None = Field(default="[refuse]", description="Chats that hold this text get a refusal.")
+    think_on: str | None = Field(default="[think]", description="Chats that hold this text are thought about first.")
 
     # checks
     books: Path | None = Field(
@@ -80,7 +81,7 @@ class ScriptedArgs(BaseModel):
             raise ValueError("needs at least one word")
         return text
 
-    @field_validator("refuse_on", "die_on", "stall_on", "error_on")
+    @field_validator("refuse_on", "think_on", "die_on", "stall_on", "error_on")
     @classmethod
     def _not_empty(cls, marker: str | None) -> str | None:
         if marker == "":

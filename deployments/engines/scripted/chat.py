@@ -17,6 +17,7 @@ from deployments.engines.scripted.wire import (
     Caller,
     Frames,
     Job,
+    Parts,
     Reading,
     event,
     interleaved,
@@ -24,6 +25,9 @@ from deployments.engines.scripted.wire import (
 
 JSON_OBJECT = '{"text":"the manta is a ray","fins":2,"tame":false}'
 """The answer where any JSON object will do."""
+
+UNRATED = ("tool", "reasoning")
+"""Parts of an answer without log probabilities."""
 
 
 def chat(body: bytes, caller: Caller, script: Script) -> Job:
@@ -38,7 +42,7 @@ def chat(body: bytes, caller: Caller, script: Script) -> Job:
     answers = script.answers(_demand(request, text), prompt_tokens)
     reading = Reading(text, prompt_tokens)
     reply = ChatReply(request, caller, script, answers, reading)
-    lengths = [len(answer.pieces) for answer in answers]
+    lengths = [answer.length for answer in answers]
     return Job(reply.body, lengths, text, reply if request.stream else None, reading)
 
 
@@ -86,24 +90,38 @@ class ChatReply:
         return b"".join([*ends, DONE])
 
     def _opening(self, index: int, answer: Answer) -> bytes:
-        if answer.kind != "tool":
-            return self._chunk(index, {"role": "assistant", "content": "" if answer.kind == "text" else None})
-        call = self._call(index, answer, arguments="")
-        return self._chunk(index, {"role": "assistant", "content": None}) + self._chunk(
-            index, {"tool_calls": [{"index": 0, **call}]}
-        )
+        first = answer.parts[0]
+        role = self._chunk(index, {"role": "assistant", "content": "" if first.kind == "text" else None})
+        return role + self._call_opening(index, answer, 0)
 
-    def _choice_frames(self, index: int) -> Frames:
+    def _call_opening(self, index: int, answer: Answer, at: int) -> bytes:
+        """What the call that is part ``at`` of a choice is called; nothing of other parts."""
+        part = answer.parts[at]
+        if part.kind != "tool":
+            return b""
+        number = _number(answer, at)
+        call = self._call(index, part, number, arguments="")
+        return self._chunk(index, {"tool_calls": [{"index": number, **call}]})
+
+    def _choice_frames(self, index: int) -> Frames | Parts:
         answer = self._answers[index]
+        if not answer.ahead:
+            return self._part_frames(index, answer, 0)
+        openings = [b"", *(self._call_opening(index, answer, at) for at in range(1, len(answer.parts)))]
+        frames = [self._part_frames(index, part, _number(answer, at)) for at, part in enumerate(answer.parts)]
+        return Parts([*zip(frames, (len(part.pieces) for part in answer.parts), openings, strict=True)])
+
+    def _part_frames(self, index: int, part: Answer, number: int) -> Frames:
         delta = {
             "text": {"content": TEXT},
             "refusal": {"refusal": TEXT},
-            "tool": {"tool_calls": [{"index": 0, "function": {"arguments": TEXT}}]},
-        }[answer.kind]
-        if not self._request.logprobs or answer.kind == "tool":
-            return Frames(answer.pieces, self._chunk(index, delta))
-        extras = [msgspec.json.encode(self._logprob_part(answer, [piece])) for piece in answer.pieces]
-        return Frames(answer.pieces, self._chunk(index, delta, logprobs=EXTRA), extras)
+            "reasoning": {"reasoning": TEXT},
+            "tool": {"tool_calls": [{"index": number, "function": {"arguments": TEXT}}]},
+        }[part.kind]
+        if not self._request.logprobs or part.kind in UNRATED:
+            return Frames(part.pieces, self._chunk(index, delta))
+        extras = [msgspec.json.encode(self._logprob_part(part, [piece])) for piece in part.pieces]
+        return Frames(part.pieces, self._chunk(index, delta, logprobs=EXTRA), extras)
 
     def _chunk(self, index: int, delta: Json, finish: str | None = None, logprobs: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
@@ -120,16 +138,21 @@ class ChatReply:
 
     def _message(self, index: int, answer: Answer) -> Json:
         message: Json = {"role": "assistant", "content": None, "refusal": None}
-        if answer.kind == "tool":
-            return message | {"tool_calls": [self._call(index, answer, arguments=answer.text)]}
-        return message | {"refusal" if answer.kind == "refusal" else "content": answer.text}
+        for part in answer.parts:
+            if part.kind != "tool":
+                message["content" if part.kind == "text" else part.kind] = part.text
+        calls = [part for part in answer.parts if part.kind == "tool" and part.pieces]
+        if not calls:
+            return message
+        told = [self._call(index, part, number, arguments=part.text) for number, part in enumerate(calls)]
+        return message | {"tool_calls": told}
 
-    def _call(self, index: int, answer: Answer, arguments: str) -> Json:
-        id_ = f"call_{self._caller.request_id}_{index}"
-        return {"id": id_, "type": "function", "function": {"name": answer.tool, "arguments": arguments}}
+    def _call(self, index: int, part: Answer, number: int, arguments: str) -> Json:
+        id_ = f"call_{self._caller.request_id}_{index}" + (f"_{number}" if number else "")
+        return {"id": id_, "type": "function", "function": {"name": part.tool, "arguments": arguments}}
 
     def _logprobs(self, answer: Answer) -> Json | None:
-        if not self._request.logprobs or answer.kind == "tool":
+        if not self._request.logprobs or answer.kind in UNRATED:
             return None
         return self._logprob_part(answer, answer.pieces)
 
@@ -139,12 +162,15 @@ class ChatReply:
         return {"content": None, "refusal": None} | {"refusal" if answer.kind == "refusal" else "content": rows}
 
     def _usage(self) -> Json:
-        completion = sum(len(answer.pieces) for answer in self._answers)
+        completion = sum(answer.length for answer in self._answers)
+        thought = sum(len(part.pieces) for answer in self._answers for part in answer.ahead if part.kind == "reasoning")
+        told = {"completion_tokens_details": {"reasoning_tokens": thought}} if thought else {}
         return {
             "prompt_tokens": self._reading.tokens,
             "completion_tokens": completion,
             "total_tokens": self._reading.tokens + completion,
             **self._reading.details(),
+            **told,
         }
 
 
@@ -164,8 +190,14 @@ def _finish_reason(answer: Answer) -> str:
     return "tool_calls" if answer.kind == "tool" else "stop"
 
 
+def _number(answer: Answer, at: int) -> int:
+    """Which call of a choice its part ``at`` is, or would be."""
+    return sum(part.kind == "tool" for part in answer.parts[:at])
+
+
 def _demand(request: ChatRequest, text: str) -> Demand:
-    tool = _tool(request)
+    called = _tools(request)
+    tool = called[-1] if called else None
     return Demand(
         prompt=text,
         choices=request.n or 1,
@@ -177,23 +209,29 @@ def _demand(request: ChatRequest, text: str) -> Demand:
         keep_stop=bool(request.include_stop_str_in_output),
         tool=tool.name if tool else None,
         json=tool.arguments() if tool else _formatted(request.response_format),
+        calls_ahead=tuple((each.name, each.arguments()) for each in called[:-1]),
+        thinks=True,
     )
 
 
-def _tool(request: ChatRequest) -> tools.Tool | None:
+def _tools(request: ChatRequest) -> list[tools.Tool]:
     offered = tools.of_openai(request.tools)
     last = prompt.last_user_text(request.messages)
     match request.tool_choice:
         case None | "auto":
-            return tools.choose(offered, "auto", None, last)
+            chosen = tools.choose(offered, "auto", None, last)
         case "none" | "required" as choice:
-            return tools.choose(offered, choice, None, last)
+            chosen = tools.choose(offered, choice, None, last)
         case {"type": "function", "function": {"name": str(name)}}:
-            return tools.choose(offered, "required", name, last)
+            # Another could be asked for as well, but this one is demanded.
+            return [tool for tool in (tools.choose(offered, "required", name, last),) if tool]
         case {"type": "allowed_tools", "allowed_tools": {"mode": "auto" | "required" as mode}}:
-            return tools.choose(offered, mode, None, last)
+            chosen = tools.choose(offered, mode, None, last)
         case _:
             raise InvalidRequest("tool_choice is none, auto, required or a function's name.", param="tool_choice")
+    if chosen is None:
+        return []
+    return [chosen] if request.parallel_tool_calls is False else tools.all_asked(offered, chosen, last)
 
 
 def _formatted(wanted: Json | None) -> str | None:

@@ -53,6 +53,7 @@ class ChatRequest(OpenAIGenerating, kw_only=True):
     max_completion_tokens: Count | None = None
     tools: list[Json] | None = None
     tool_choice: str | Json | None = None
+    parallel_tool_calls: bool | None = True
     response_format: Json | None = None
     logprobs: bool | None = False
     top_logprobs: TopLogprobs | None = 0

@@ -8,7 +8,7 @@ demands a form (a tool call, JSON), the answer is the value that ``values`` make
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Literal
 
@@ -16,8 +16,9 @@ from app.errors import InvalidRequest
 from deployments.engines.scripted import tokens
 from deployments.engines.scripted.args import ScriptedArgs
 
-AnswerKind = Literal["text", "tool", "refusal"]
+AnswerKind = Literal["text", "tool", "refusal", "reasoning"]
 REFUSAL = "I'm sorry, but I can't help with that."
+REASONING = "They ask about the sea, so a ray may be what they want to hear of."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Demand:
         keep_stop: Whether that text is part of the answer.
         tool: Name of the tool to call.
         json: What to answer in place of text: the tool's arguments, or a whole JSON answer.
+        calls_ahead: Tools to call ahead of that one, with their arguments.
+        thinks: Whether the protocol can tell what was thought.
     """
 
     prompt: str
@@ -47,6 +50,8 @@ class Demand:
     keep_stop: bool = False
     tool: str | None = None
     json: str | None = None
+    calls_ahead: tuple[tuple[str, str], ...] = ()
+    thinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,7 @@ class Answer:
         complete: False if it was cut off by the bound on its tokens.
         stop: The stop text that ended it.
         tool: The tool that it calls, with its text as arguments.
+        ahead: What is told before it in the same choice: what was thought, other calls.
     """
 
     kind: AnswerKind
@@ -66,6 +72,17 @@ class Answer:
     complete: bool = True
     stop: str | None = None
     tool: str | None = None
+    ahead: tuple[Answer, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Answer, ...]:
+        """All of the choice, in order."""
+        return (*self.ahead, self)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the choice."""
+        return sum(len(part.pieces) for part in self.parts)
 
     @property
     def text(self) -> str:
@@ -92,16 +109,10 @@ class Script:
             InvalidRequest: The context is too small for the prompt, or for the answer it wants.
         """
         room = self.room(prompt_tokens, demand.max_tokens)
-        refuse_on = self.args.refuse_on
-        if demand.json is not None:
-            told = tokens.pieces(demand.json)
-            kind: AnswerKind = "tool" if demand.tool is not None else "text"
-            answer = Answer(kind, told[:room], complete=len(told) <= room, tool=demand.tool)
-            return [answer if demand.tool else _stopped(answer, demand)] * demand.choices
-        if refuse_on is not None and refuse_on in demand.prompt:
-            told = tokens.pieces(REFUSAL)
-            return [Answer("refusal", told[:room], complete=len(told) <= room)] * demand.choices
-        return [_stopped(self._text(demand, choice, room), demand) for choice in range(demand.choices)]
+        ahead = self._ahead(demand, room)
+        room -= sum(len(part.pieces) for part in ahead)
+        answers = self._last(demand, room)
+        return [replace(answer, ahead=ahead) for answer in answers] if ahead else answers
 
     def room(self, prompt_tokens: int, max_tokens: int | None) -> int:
         """How many tokens an answer may have.
@@ -136,6 +147,27 @@ class Script:
         others.pop(piece, None)
         return list(others)[:number]
 
+    def _last(self, demand: Demand, room: int) -> list[Answer]:
+        """What the choices end with."""
+        refuse_on = self.args.refuse_on
+        if demand.json is not None:
+            kind: AnswerKind = "tool" if demand.tool is not None else "text"
+            answer = _told(kind, demand.json, room, demand.tool)
+            return [answer if demand.tool else _stopped(answer, demand)] * demand.choices
+        if refuse_on is not None and refuse_on in demand.prompt:
+            return [_told("refusal", REFUSAL, room)] * demand.choices
+        return [_stopped(self._text(demand, choice, room), demand) for choice in range(demand.choices)]
+
+    def _ahead(self, demand: Demand, room: int) -> tuple[Answer, ...]:
+        """What each of them begins with."""
+        parts: list[Answer] = []
+        think_on = self.args.think_on
+        if demand.thinks and think_on is not None and think_on in demand.prompt:
+            parts.append(_told("reasoning", REASONING, room))
+        for tool, arguments in demand.calls_ahead:
+            parts.append(_told("tool", arguments, room - sum(len(part.pieces) for part in parts), tool))
+        return tuple(parts)
+
     def _text(self, demand: Demand, choice: int, room: int) -> Answer:
         length = room if demand.fill else max(self.args.default_tokens, demand.min_tokens)
         told = f"{choice} {demand.seed} {demand.prompt}".encode()
@@ -144,6 +176,11 @@ class Script:
         if pieces:
             pieces[0] = pieces[0].removeprefix(" ")
         return Answer("text", pieces, complete=length < room)
+
+
+def _told(kind: AnswerKind, text: str, room: int, tool: str | None = None) -> Answer:
+    told = tokens.pieces(text)
+    return Answer(kind, told[:room], complete=len(told) <= room, tool=tool)
 
 
 def _stopped(answer: Answer, demand: Demand) -> Answer:

@@ -88,3 +88,8 @@ def choose(tools: list[Tool], choice: Choice, name: str | None, last_user_text: 
         raise InvalidRequest("tool_choice asks for a tool call, and there are no tools.", param="tool_choice")
     asked = next((tool for tool in tools if f"call {tool.name}" in last_user_text), None)
     return asked or (tools[0] if choice == "required" else None)
+
+
+def all_asked(tools: list[Tool], chosen: Tool, last_user_text: str) -> list[Tool]:
+    """The chosen tool, and after it the others that the user asks for as well."""
+    return [chosen, *(tool for tool in tools if tool is not chosen and f"call {tool.name}" in last_user_text)]

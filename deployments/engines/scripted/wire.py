@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -120,7 +120,30 @@ class Frames:
         return b"".join([head + quoted(piece) + middle + extra + tail for piece, extra in rows if piece])
 
 
-def interleaved(frames: list[Frames], first: int, end: int) -> bytes:
+class Parts:
+    """What one choice tells one after the other, such as two calls.
+
+    Args:
+        parts: The tokens of each, how many they are, and what goes ahead of the first.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: list[tuple[Frames, int, bytes]]) -> None:
+        self._parts = parts
+
+    def slice(self, first: int, end: int) -> bytes:
+        """Tokens ``first`` to ``end - 1``, as far as there are any."""
+        told: list[bytes] = []
+        for frames, length, ahead in self._parts:
+            if first <= 0 < end and length:
+                told.append(ahead)
+            told.append(frames.slice(max(first, 0), max(end, 0)))
+            first, end = first - length, end - length
+        return b"".join(told)
+
+
+def interleaved(frames: Sequence[Frames | Parts], first: int, end: int) -> bytes:
     """A step of every choice, then the next."""
     if len(frames) == 1:
         return frames[0].slice(first, end)

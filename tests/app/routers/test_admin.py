@@ -80,7 +80,8 @@ async def test_a_deleted_user_is_gone_with_all_that_is_theirs(gateway: Gateway):
     user, _ = await signed_in(gateway)
     await key_of(gateway, user)
     gone = await gateway.client.delete(f"/v1/admin/users/{user.id}")
-    assert gone.json()["removed"] == {"api_keys": 1, "sessions": 1, "project_users": 0}
+    removed = {name: count for name, count in gone.json()["removed"].items() if count}
+    assert removed == {"api_keys": 1, "sessions": 1}
     assert_error(await gateway.client.get(f"/v1/admin/users/{user.id}"), 404, "user_not_found")
     assert list((await gateway.services.stores.keys.list(PageRequest(), owner=user.id)).items) == []
     assert [event["type"] for event in await audit(gateway, target=user.id)] == ["user.deleted"]

@@ -70,7 +70,7 @@ async def test_the_models_condition_is_that_of_what_can_answer(
 async def test_without_its_database_a_gateway_is_healthy_but_not_ready(
     own_mongodb: MongoServer, database_name: str, tmp_path: Path
 ):
-    async with running_gateway(tmp_path, own_mongodb.uri, database_name, mongodb_timeout_s=2) as gateway:
+    async with running_gateway(tmp_path, own_mongodb.uri, database_name, mongodb_timeout_s=1) as gateway:
         await asyncio.to_thread(own_mongodb.stop)
         assert (await gateway.anonymous.get("/health")).status_code == 200
         response = await gateway.anonymous.get("/readyz")

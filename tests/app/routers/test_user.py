@@ -60,12 +60,10 @@ async def test_who_deletes_themself_is_told_what_went_with_them(gateway: Gateway
         refused = await gateway.anonymous.delete("/v1/user/profile", headers=key)
         assert_error(refused, 403)
         gone = await client.delete("/v1/users/me")
-        assert gone.json() == {
-            "id": user.id,
-            "object": "user.deleted",
-            "deleted": True,
-            "removed": {"api_keys": 1, "sessions": 1, "project_users": 0},
-        }
+        body = gone.json()
+        removed = {name: count for name, count in body.pop("removed").items() if count}
+        assert body == {"id": user.id, "object": "user.deleted", "deleted": True}
+        assert removed == {"api_keys": 1, "sessions": 1}
         assert_error(await client.get("/v1/user/profile"), 401, "session_ended")
     assert_error(await gateway.anonymous.get("/v1/user/profile", headers=key), 401, "invalid_api_key")
     assert await gateway.services.stores.users.get(user.id) is None

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import UnsupportedParameter
 from app.schemas import chat
+from app.schemas.keep import ToKeep
 from tests.app.schemas.bodies import CALL, QUESTION, WEATHER, chat_body, parse_chat, refusal
 
 
@@ -71,7 +72,6 @@ def test_what_cannot_change_the_answer_is_checked_and_dropped() -> None:
         "prompt_cache_retention": "24h",
         "safety_identifier": "s",
         "service_tier": "auto",
-        "store": True,
         "user": "me",
         "verbosity": "low",
     }
@@ -79,6 +79,58 @@ def test_what_cannot_change_the_answer_is_checked_and_dropped() -> None:
     assert payload(**ignored) == chat_body()
     for name in ignored:
         assert (refusal(parse_chat, chat_body(**{name: 3.5})).param or "").startswith(name)
+
+
+CONVERSATION = "conv_" + "0" * 32
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"store": True}, ToKeep(store=True)),
+        ({"store": True, "metadata": {"a": "b"}}, ToKeep(store=True, metadata={"a": "b"})),
+        ({"conversation": CONVERSATION}, ToKeep(converses=True, conversation=CONVERSATION)),
+        ({"conversation": {"id": CONVERSATION}}, ToKeep(converses=True, conversation=CONVERSATION)),
+        (
+            {"conversation_id": CONVERSATION, "truncation": "disabled"},
+            ToKeep(converses=True, conversation=CONVERSATION, truncation="disabled"),
+        ),
+        ({"store": False}, None),
+        ({"store": None, "conversation": None, "metadata": {"$a": "b"}}, None),
+    ],
+)
+def test_what_is_to_be_kept_is_no_business_of_the_engines(said: dict[str, Any], kept: ToKeep | None) -> None:
+    parsed = parse_chat(chat_body(**said))
+    assert parsed.payload == chat_body()
+    assert parsed.keep == kept
+
+
+@pytest.mark.parametrize(
+    ("said", "param"),
+    [
+        ({"conversation": "resp_" + "0" * 32}, "conversation"),
+        ({"conversation": "conv_x"}, "conversation"),
+        ({"conversation": ""}, "conversation"),
+        ({"conversation": {"id": "thread_" + "0" * 32}}, "conversation.id"),
+        ({"conversation": {"id": CONVERSATION, "more": 1}}, "conversation.more"),
+        ({"conversation": {}}, "conversation.id"),
+        ({"conversation": 7}, "conversation"),
+        ({"conversation": [CONVERSATION]}, "conversation"),
+        ({"conversation_id": {"id": CONVERSATION}}, "conversation_id"),
+        ({"conversation_id": "$ne"}, "conversation_id"),
+        ({"conversation": CONVERSATION, "conversation_id": CONVERSATION}, "conversation_id"),
+        ({"conversation": CONVERSATION, "n": 2}, "n"),
+        ({"conversation": CONVERSATION, "truncation": "middle"}, "truncation"),
+        ({"truncation": "auto"}, "truncation"),
+        ({"store": "yes"}, "store"),
+        ({"store": True, "metadata": {"$set": "x"}}, "metadata.$set"),
+        ({"store": True, "metadata": {"a.b": "x"}}, "metadata.a.b"),
+        ({"store": True, "metadata": {"a": "x" * 513}}, "metadata.a"),
+        ({"store": True, "metadata": {str(number): "x" for number in range(17)}}, "metadata"),
+    ],
+)
+def test_what_cannot_be_kept_so_is_named(said: dict[str, Any], param: str) -> None:
+    assert refusal(parse_chat, chat_body(**said)).param == param
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from app.routers import organization, organization_projects, organization_service_accounts
+from app.schemas.body import parse
 from app.schemas.common import Strict
-from app.schemas.identity import parse
 from app.schemas.organization import CreateServiceAccountRequest
 
 BODIES = (*organization.BODIES, *organization_projects.BODIES, *organization_service_accounts.BODIES)

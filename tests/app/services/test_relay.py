@@ -11,7 +11,7 @@ import pytest
 from app.errors import EngineCrashed, ModelStarting
 from app.services.asgi_call import Message
 from app.services.backend import EngineResponse
-from app.services.relay import WAITING, Relay
+from app.services.relay import LAST_EVENT, WAITING, Relay
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
 
@@ -313,7 +313,8 @@ class Watcher:
 
 async def watched(fetch: Callable[[], Awaitable[EngineResponse]], client: Client, **options: Any) -> Watcher:
     watcher = Watcher()
-    relay = Relay(fetch, watch=watcher, **{"stream": True, "keepalive_s": 60, **options})
+    values: dict[str, Any] = {"stream": True, "keepalive_s": 60, **options}
+    relay = Relay(fetch, watch=watcher, **values)
     with contextlib.suppress(Exception):
         await relay({"type": "http"}, client.receive, client.send)
     return watcher
@@ -340,6 +341,14 @@ async def test_a_stream_that_ends_with_an_error_has_failed() -> None:
     ]
     for response in ends:
         assert (await watched(answer(response), Client())).heard[-1] == ("over", "failed", "200")
+
+
+@pytest.mark.parametrize("mark", LAST_EVENT)
+async def test_a_stream_that_quotes_how_others_end_is_not_whole_by_that(mark: bytes) -> None:
+    failed = b'event: response.failed\ndata: {"text": "it ended with ' + mark + b'"}\n\n'
+    assert (await watched(answer(FakeResponse(FIRST, failed)), Client())).heard[-1] == ("over", "failed", "200")
+    whole = await watched(answer(FakeResponse(FIRST, FIRST + mark + b"\n\n")), Client())
+    assert whole.heard[-1] == ("over", "completed", "200")
 
 
 async def test_a_whole_answer_is_complete_unless_it_is_an_error() -> None:

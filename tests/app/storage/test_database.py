@@ -6,7 +6,7 @@ import time
 import pytest
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure
 
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, PayloadTooLarge
 from app.settings import SettingsError
 from app.storage.database import Database
 from app.storage.stores import Stores
@@ -117,6 +117,12 @@ async def test_the_drivers_errors_become_ours(database: Database, foreign: Excep
             raise foreign
     assert told.value.__cause__ is foreign
     assert "gone" not in told.value.message
+
+
+async def test_what_no_database_takes_is_too_much(database: Database):
+    with pytest.raises(PayloadTooLarge):
+        async with database.operation():
+            await database.collection("things").insert_one({"_id": "x", "text": "x" * 17_000_000})
 
 
 async def test_other_errors_stay_what_they_are(database: Database):

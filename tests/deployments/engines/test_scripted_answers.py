@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from app.domain.completion import Choice, of_body, of_stream
 from app.services.asgi_call import ASGIApp
 from deployments.engines.scripted.args import DEFAULT_TEXT
-from deployments.engines.scripted.script import REFUSAL
+from deployments.engines.scripted.script import REASONING, REFUSAL
 from tests.contract.calls import Reply, assert_error, post, user
 from tests.deployments.engines.scripted_support import scripted
 from tests.support.openai_schema import validate, validate_stream
@@ -212,3 +213,47 @@ async def test_without_headers_an_answer_still_has_a_name_and_an_id() -> None:
     reply = await post(engine.app(), CHAT, {"messages": user("x")}, request_id="", model="")
     assert reply.json["model"] == "scripted"
     assert len(reply.json["id"]) > len("chatcmpl-")
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("[think] well", {}),
+        ("[think] well", {"max_tokens": 20}),
+        ("[think] [refuse]", {}),
+        ("[think] call get_time", {"tools": TOOLS}),
+        ("call get_time, call get_weather", {"tools": TOOLS}),
+        ("[think] call get_time, call get_weather", {"tools": TOOLS, "n": 2}),
+        ("call get_time, call get_weather", {"tools": TOOLS, "max_tokens": 3}),
+    ],
+)
+async def test_thoughts_and_several_calls_are_told_alike_whole_and_as_a_stream(
+    app: ASGIApp, text: str, fields: dict[str, Any]
+) -> None:
+    whole = await chat(app, text, **fields)
+    streamed = await chat(app, text, stream=True, stream_options={"include_usage": True}, **fields)
+    ours, theirs = of_body(whole.body), of_stream(streamed.body)
+    assert theirs.usage == ours.usage
+    assert [told(choice) for choice in theirs.choices] == [told(choice) for choice in ours.choices]
+
+
+def told(choice: Choice) -> dict[str, Any]:
+    shown = choice.to_dict()
+    shown["message"]["content"] = shown["message"]["content"] or None
+    return shown
+
+
+async def test_what_is_thought_is_told_apart_and_counted(app: ASGIApp) -> None:
+    reply = await chat(app, "[think] well")
+    assert reply.json["choices"][0]["message"]["reasoning"] == REASONING
+    assert reply.json["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+    assert reply.json["choices"][0]["message"]["content"]
+
+
+async def test_all_tools_that_are_asked_for_are_called_unless_one_at_a_time_is_wanted(app: ASGIApp) -> None:
+    asked = "call get_time and call get_weather"
+    calls = (await choice(app, asked, tools=TOOLS))["message"]["tool_calls"]
+    assert [call["function"]["name"] for call in calls] == ["get_time", "get_weather"]
+    assert len({call["id"] for call in calls}) == 2
+    one = await choice(app, asked, tools=TOOLS, parallel_tool_calls=False)
+    assert len(one["message"]["tool_calls"]) == 1

@@ -6,7 +6,7 @@ The document reached us on a single line; the line breaks after backslashes and 
 from __future__ import annotations
 
 from tests.seeds.documents.s1_completions import CHUNK, COMPLETION, ERROR
-from tests.seeds.sample import Later, Sample
+from tests.seeds.sample import Sample
 
 DOCUMENT = "S3"
 
@@ -25,6 +25,7 @@ TEXT = {"id": "cmpl-1", "object": "text_completion", "choices": [{"index": 0, "t
 PROFILE = {"id": "user_1", "object": "user", "name": "Ada", "role": "user", "is_guest": False, "created_at": 1234567890}
 TOKENS = {"access_token": "...", "refresh_token": "..."}
 NEW_KEY = {"id": "key_1", "object": "api_key", "key": "sk-...", "redacted_value": "sk-...", "created_at": 1234567890}
+CONVERSATION = {"id": "conv_1", "created_at": 1234567890, "updated_at": 1234567890, "metadata": {}}
 
 SAMPLES = (
     Sample(
@@ -256,12 +257,10 @@ X-RateLimit-Remaining: 999
 X-RateLimit-Reset: 1609459200""",
         path="/api/v1/user/profile",
     ),
-)
-
-LATER = (
-    Later(
+    Sample(
         DOCUMENT,
         "Create Conversation",
+        "bash",
         r"""curl -X POST http://localhost:8080/api/v1/conversations \
   -H "Authorization: Bearer " \
   -H "Content-Type: application/json" \
@@ -269,20 +268,32 @@ LATER = (
     "title": "My Conversation",
     "model": "jan-v1-4b"
   }'""",
-        "conversations",
+        shows=CONVERSATION,
+        says={"object": "conversation", "title": "My Conversation"},
+        model="jan-v1-4b",
+        credential="access token",
     ),
-    Later(
+    Sample(
         DOCUMENT,
         "List Conversations",
+        "bash",
         r"""curl -H "Authorization: Bearer " \
   http://localhost:8080/api/v1/conversations""",
-        "conversations",
+        shows={"object": "", "has_more": False},
+        says={"object": "list"},
+        credential="api key",
     ),
-    Later(
+    Sample(
         DOCUMENT,
         "Get Conversation",
+        "bash",
         r"""curl -H "Authorization: Bearer " \
   http://localhost:8080/api/v1/conversations/123""",
-        "conversations",
+        # Nobody has a conversation of this id, and nobody is told that they had.
+        shows={"error": {"message": "", "type": "", "param": None, "code": ""}},
+        status=404,
+        credential="api key",
     ),
 )
+
+LATER = ()

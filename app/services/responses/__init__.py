@@ -1,0 +1,1 @@
+"""Responses: OpenAI's API of items, on top of an engine's chat."""
