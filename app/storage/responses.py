@@ -68,8 +68,11 @@ class Responses:
             found = await find_each(self._responses, ids, _response)
         return {id_: response for id_, response in found.items() if response.owner == owner}
 
-    async def delete(self, owner: str, id_: str) -> StoredResponse | None:
+    async def delete(self, owner: str, id_: str, created_at_ms: int | None = None) -> StoredResponse | None:
         """Delete one; it as it was, or None if there is none such.
+
+        Args:
+            created_at_ms: Only if it is the one that was begun then, and no later try under the same id.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
@@ -78,7 +81,8 @@ class Responses:
         if found is None:
             return None
         async with self._database.operation():
-            deleted = await self._responses.delete_one(_one(owner, id_))
+            begun = {} if created_at_ms is None else {"created_at_ms": created_at_ms}
+            deleted = await self._responses.delete_one(_one(owner, id_) | begun)
         return found if deleted.deleted_count else None
 
     async def count_jobs(self, owner: str) -> int:

@@ -7,8 +7,8 @@ from app.services.answers.kept import FRAME, OBJECT, spliced
 from app.services.idempotency import JSON, Idempotency
 from app.services.relay import EVENT_STREAM
 
-MOST_REPLAYED = 64 * 1024 * 1024
-"""Bytes; a tenth of that is what they become. Beyond it an answer is made anew, in the place of the first."""
+MOST_REPLAYED = 12 * 1024 * 1024
+"""Bytes: one document takes them, whatever they are. Beyond it an answer is made anew, in the place of the first."""
 
 
 class Replays:

@@ -150,8 +150,8 @@ class ResponseArchive:
             for item in inputs:
                 if item.conversation is not None:
                     await self._stores.items.delete(owner, item.conversation, item.id)
-            await self._delete_rest(owner, response.id)
-            await self._responses.delete(owner, response.id)
+            if stored is None or await self._responses.delete(owner, response.id, response.created_at_ms):
+                await self._delete_rest(owner, response.id)
 
         task = asyncio.create_task(persist(discard), name=f"discard {response.id}")
         self._tasks.add(task)

@@ -91,7 +91,7 @@ async def begin(  # noqa: PLR0913, PLR0917 - called in one place
         await _store(stores, beginning, plan)
     except BaseException:
         # It may be stored, and nobody will ever work on it.
-        services.responses.discard(beginning.response, beginning.inputs)
+        await services.responses.undo(beginning.response, beginning.inputs)
         raise
     return beginning
 

@@ -152,13 +152,12 @@ class _Foreground:
         """Nothing came, and nobody was told of the response."""
         if record is not None:
             record.forget()
-        if self._keeping is not None:
-            self._archive.forget(self._keeping)
-            self._archive.discard(self._response, self._inputs)
+        # Before the next try may begin: what that stores has the same ids.
+        await self._undo()
         await self._services.idempotency.failed(self._attempt)
 
     async def _undo(self) -> None:
-        """The engine refused it."""
+        """The engine refused it, or never had it."""
         if self._keeping is not None:
             self._archive.forget(self._keeping)
             await self._archive.undo(self._response, self._inputs)
