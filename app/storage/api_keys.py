@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.key_record import DEFAULT_PROJECT, KeyRecord
 from app.domain.page import Page, PageRequest
 from app.domain.user import User
-from app.storage.database import Database, Document, built, find_each
+from app.storage.database import Database, Document, built, change_one, find_each
 from app.storage.pages import find_page
 from app.storage.users import Users, now_ms
 
@@ -146,11 +146,7 @@ class ApiKeys:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            document = await self._keys.find_one_and_update(
-                {"_id": {"$eq": key_id}, **_live(where)},
-                {"$set": dict(fields)},
-                return_document=ReturnDocument.AFTER,
-            )
+            document = await change_one(self._keys, {"_id": {"$eq": key_id}, **_live(where)}, {"$set": dict(fields)})
         return built(_record, document)
 
     async def revoke(self, key_id: str, **where: str | None) -> KeyRecord | None:

@@ -89,6 +89,10 @@ class Database:
         except (PyMongoError, TimeoutError) as error:
             raise DatabaseUnavailable("The database did not answer in time. Try again shortly.") from error
 
+    async def is_secantus(self) -> bool:
+        """Whether this is SecantusDB, inside of an operation: not all that works there is quick."""
+        return "secantusVersion" in await self._database.command("buildInfo")
+
     async def ping(self) -> None:
         """Return if the database answers what it is asked: its own ``ping`` may be answered where nothing else is.
 

@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.slices import Slices
 from app.errors import DatabaseUnavailable
 from app.storage.database import Database, Document
 from app.storage.limit_pipeline import Change, Stage, WindowChange, pipeline
+from app.storage.limit_updates import Updates, updates_on
 
 SLOT_LIFE_S = 30.0
 TRIES = 3
@@ -72,6 +73,7 @@ class Limits:
         self._database = database
         self._limits = database.collection("limits")
         self._process = secrets.token_hex(6)
+        self._updates: Updates | None = None
         self.slot_life_s = slot_life_s
 
     async def prepare(self) -> None:
@@ -84,7 +86,7 @@ class Limits:
             await self._limits.create_index([("expires", ASCENDING)], expireAfterSeconds=0, name="expires")
 
     async def apply(self, change: Change, *, share: int, timeout_s: float) -> Found:
-        """Change a subject's document, in one operation.
+        """Change a subject's document, all at once.
 
         Args:
             share: What is left is divided by it before anybody gets something extra.
@@ -96,8 +98,11 @@ class Limits:
         life_ms = int(self.slot_life_s * 1000)
         update = pipeline(change, process=self._process, share=share, slot_life_ms=life_ms)
         async with self._database.operation(timeout_s):
+            if self._updates is None:
+                self._updates = await updates_on(self._database, self._limits)
             for _ in range(TRIES):
-                document = await self._change(change.subject, update) or await self._create(change.subject, update)
+                document = await self._updates.make({"_id": change.subject}, update)
+                document = document or await _create(self._updates, change.subject, update)
                 if document is not None:
                     return _found(document)
         raise DatabaseUnavailable("The database did not take a change. Try again shortly.")
@@ -110,23 +115,16 @@ class Limits:
         """
         await self.apply(PROBE, share=1, timeout_s=timeout_s)
 
-    async def _change(self, subject: str, update: list[Stage]) -> Document | None:
-        return await self._limits.find_one_and_update({"_id": subject}, update, return_document=ReturnDocument.AFTER)
 
-    async def _create(self, subject: str, update: list[Stage]) -> Document | None:
-        """The same where there is no document yet; None, and nothing done, if there is one by now.
+async def _create(updates: Updates, subject: str, update: list[Stage]) -> Document | None:
+    """The same where there is no document yet; None, and nothing done, if there is one by now.
 
-        Not every server tells what an upsert came to that met a document after all, so this one never changes any.
-        """
-        try:
-            return await self._limits.find_one_and_update(
-                {"_id": subject, "expires": {"$exists": False}},
-                update,
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
-            )
-        except DuplicateKeyError:
-            return None
+    Not every server tells what an upsert came to that met a document after all, so this one never changes any.
+    """
+    try:
+        return await updates.make({"_id": subject, "expires": {"$exists": False}}, update, upsert=True)
+    except DuplicateKeyError:
+        return None
 
 
 def _found(document: Document) -> Found:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.page import Page, PageRequest
 from app.domain.project import Member, ProjectRole
-from app.storage.database import Database, Document, built
+from app.storage.database import Database, Document, built, change_one
 from app.storage.pages import find_page
 
 
@@ -88,9 +88,7 @@ class ProjectUsers:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            document = await self._members.find_one_and_update(
-                {"_id": {"$eq": _id(project, user)}}, {"$set": {"role": role}}, return_document=ReturnDocument.AFTER
-            )
+            document = await change_one(self._members, {"_id": {"$eq": _id(project, user)}}, {"$set": {"role": role}})
         return built(_member, document)
 
     async def delete(self, project: str, user: str) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from pymongo import DESCENDING, ReturnDocument
+from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.key_record import DEFAULT_PROJECT
 from app.domain.page import Page, PageRequest
 from app.domain.project import Project
-from app.storage.database import Database, Document, built, find_each
+from app.storage.database import Database, Document, built, change_one, find_each
 from app.storage.pages import find_page
 from app.storage.users import now_ms
 
@@ -91,11 +91,8 @@ class Projects:
 
     async def _change(self, project_id: str, fields: Document) -> Project | None:
         async with self._database.operation():
-            document = await self._projects.find_one_and_update(
-                {"_id": {"$eq": project_id}, "archived_at_ms": None},
-                {"$set": fields},
-                return_document=ReturnDocument.AFTER,
-            )
+            where = {"_id": {"$eq": project_id}, "archived_at_ms": None}
+            document = await change_one(self._projects, where, {"$set": fields})
         return built(_project, document)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING
 
 from app.storage.database import Database, Document, built
 
@@ -90,12 +90,11 @@ class Sessions:
             DatabaseUnavailable: The database did not answer.
         """
         async with self._database.operation():
-            document = await self._sessions.find_one_and_update(
+            changed = await self._sessions.update_one(
                 {"_id": {"$eq": session.id}, "current": {"$eq": current}, "active": True},
                 {"$set": {name: value for name, value in _document(session).items() if name != "_id"}},
-                return_document=ReturnDocument.AFTER,
             )
-        return built(_session, document)
+        return session if changed.matched_count else None
 
     async def end(self, session_id: str, reason: str) -> bool:
         """End a session; whether it was not ended before.

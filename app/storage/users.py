@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
-from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
 from app.domain.page import Page, PageRequest
 from app.domain.principal import Role
 from app.domain.user import Identity, User, UserStatus
-from app.storage.database import Database, Document, built, find_each
+from app.storage.database import Database, Document, built, change_one, find_each
 from app.storage.pages import find_page
 
 UserKind = Literal["any", "account", "person"]
@@ -176,9 +176,7 @@ class Users:
     async def _update(self, user_id: str, where: Mapping[str, Any], fields: Mapping[str, Any]) -> User | None:
         async with self._database.operation():
             try:
-                document = await self._users.find_one_and_update(
-                    {**where, "_id": {"$eq": user_id}}, {"$set": dict(fields)}, return_document=ReturnDocument.AFTER
-                )
+                document = await change_one(self._users, {"_id": {"$eq": user_id}, **where}, {"$set": dict(fields)})
             except DuplicateKeyError:
                 raise IdentityTaken from None
         return built(_user, document)

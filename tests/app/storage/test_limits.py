@@ -17,6 +17,18 @@ from tests.support.mongo import black_hole
 
 DAY = "requests:day"
 PROCESSES = 4
+IN_TWO = "in two operations"
+
+
+@pytest.fixture(autouse=True, params=["in one operation", IN_TWO])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How updates are made: SecantusDB can do both, only one of them quickly."""
+
+    async def is_secantus(_: Database) -> bool:
+        return request.param == IN_TWO
+
+    monkeypatch.setattr(Database, "is_secantus", is_secantus)
+    return request.param
 
 
 async def apply(limits: Limits, *windows: WindowChange, slots: tuple[SlotsChange, ...] = ()) -> Found:

@@ -1,0 +1,91 @@
+"""How a subject's document is updated so that what the update found is known: in one operation, or in two."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from pymongo import ReturnDocument
+
+from app.errors import DatabaseUnavailable
+from app.storage.database import Collection, Database, Document
+from app.storage.limit_pipeline import Stage
+
+KEPT_MS = 60_000
+"""How long what an update found is kept for whoever made it: longer than anybody looks for it."""
+
+
+class Updates(Protocol):
+    """A way to update a document."""
+
+    async def make(self, where: Mapping[str, Any], update: Sequence[Stage], *, upsert: bool = False) -> Document | None:
+        """Make an update; the document with what this update found as its ``r``, or None if none was to be updated.
+
+        Raises:
+            DuplicateKeyError: The document that was to be made is there already.
+            DatabaseUnavailable: It was made, but nobody can tell what it found.
+        """
+        ...
+
+
+class InOne:
+    """By ``find_one_and_update``."""
+
+    def __init__(self, limits: Collection) -> None:
+        self._limits = limits
+
+    async def make(self, where: Mapping[str, Any], update: Sequence[Stage], *, upsert: bool = False) -> Document | None:
+        """As in ``Updates``."""
+        return await self._limits.find_one_and_update(
+            where, list(update), upsert=upsert, return_document=ReturnDocument.AFTER
+        )
+
+
+class InTwo:
+    """By ``update_one``, which leaves what it found in the document, and a look at that.
+
+    For SecantusDB, whose ``find_one_and_update`` reads the whole collection. Others may update the document before the
+    look: what they found is kept beside it, under names and numbers of their own.
+    """
+
+    def __init__(self, limits: Collection) -> None:
+        self._limits = limits
+        self._name = secrets.token_hex(6)
+        self._numbers = itertools.count()
+        # In the order in which they began.
+        self._under_way: dict[int, None] = {}
+
+    async def make(self, where: Mapping[str, Any], update: Sequence[Stage], *, upsert: bool = False) -> Document | None:
+        """As in ``Updates``."""
+        number = next(self._numbers)
+        self._under_way[number] = None
+        try:
+            stages = [*update, *self._keeping(number)]
+            done = await self._limits.update_one(where, stages, upsert=upsert)
+            if not done.matched_count and done.upserted_id is None:
+                return None
+            return self._with_found(await self._limits.find_one({"_id": where["_id"]}), number)
+        finally:
+            del self._under_way[number]
+
+    def _keeping(self, number: int) -> list[Stage]:
+        oldest = next(iter(self._under_way))
+        looked_at = {"$and": [{"$eq": ["$$x.p", self._name]}, {"$lt": ["$$x.o", oldest]}]}
+        lasts = {"$gte": ["$$x.r.now", {"$subtract": ["$r.now", KEPT_MS]}]}
+        kept = {"$and": [lasts, {"$not": [looked_at]}]}
+        others: Document = {"$filter": {"input": {"$ifNull": ["$done", []]}, "as": "x", "cond": kept}}
+        mine = {"p": self._name, "o": number, "r": "$r"}
+        return [{"$set": {"done": {"$concatArrays": [others, [mine]]}}}, {"$unset": "r"}]
+
+    def _with_found(self, document: Document | None, number: int) -> Document:
+        for each in (document or {}).get("done", ()):
+            if document and each["p"] == self._name and each["o"] == number:
+                return {**document, "r": each["r"]}
+        raise DatabaseUnavailable("The database did not keep what a change came to. Try again shortly.")
+
+
+async def updates_on(database: Database, limits: Collection) -> Updates:
+    """The way that suits a database, inside of an operation."""
+    return InTwo(limits) if await database.is_secantus() else InOne(limits)
