@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 What = Literal[
     "requests",  # of any kind
@@ -75,8 +75,7 @@ class Bound:
     holder: str = "your"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a bound stands for a caller at this moment.
 
     Attributes:

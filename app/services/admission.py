@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from app.domain.limit_headers import rate_limit_headers
@@ -135,7 +135,7 @@ def _give_back(state: State, taken: Iterable[Reservation], denied: Iterable[Stan
     for reservation in taken:
         reservation.cancel()
         for each in reservation.standings:
-            whole.append(replace(each, remaining=each.remaining + ONE.get(each.bound.limit.what, 0)))
+            whole.append(each._replace(remaining=each.remaining + ONE.get(each.bound.limit.what, 0)))
     state["standings"] = whole
     _show(state, denied)
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 import pymongo
+import pymongo.collection
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection
 from pymongo import UpdateOne
 from pymongo.errors import ConfigurationError, DocumentTooLarge, InvalidURI, PyMongoError
@@ -18,6 +19,8 @@ from app.settings import SettingsError
 T = TypeVar("T")
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
+Blocking = pymongo.collection.Collection[Document]
+"""The same for whoever may wait."""
 
 DUPLICATE = 11000
 """The server's code for a key that is there already."""
@@ -145,6 +148,15 @@ async def _deadline(timeout_s: float) -> AsyncGenerator[None]:
 def built(build: Callable[[Document], T], document: Document | None) -> T | None:
     """What a document stands for, if there is one."""
     return None if document is None else build(document)
+
+
+async def in_one_go(collection: Collection, work: Callable[[Blocking], T]) -> T:
+    """Do several things with a collection, one after the other, inside of an operation.
+
+    To hand each of them to one of Motor's threads and back takes as long as the database does.
+    """
+    untyped: Any = collection
+    return await untyped._framework.run_on_executor(asyncio.get_running_loop(), work, untyped.delegate)
 
 
 async def find_each(collection: Collection, ids: Iterable[str], build: Callable[[Document], T]) -> dict[str, T]:

@@ -37,6 +37,7 @@ class WindowChange:
         count: The most that there may be in its period; 0 with a ``need`` of 0, where nobody knows.
         need: What is asked for.
         extra: What would be welcome beyond that.
+        waiting: What others wait for already: of that, as much as is left.
         charge: What is taken in any case.
         returns: What is taken more (or less, where negative) in slices of before, in those that still count.
     """
@@ -47,6 +48,7 @@ class WindowChange:
     burst: int | None = None
     need: int = 0
     extra: int = 0
+    waiting: int = 0
     charge: int = 0
     returns: tuple[tuple[int, int], ...] = ()
 
@@ -177,19 +179,19 @@ def _fits(each: WindowChange) -> Expression:
 
 def _granted(windows: Sequence[WindowChange], share: int) -> Stage:
     return {
-        f"r.g.{each.field}": {
-            "$cond": ["$r.ok", _with_extra(f"$r.u.{each.field}", each.count, each.need, each.extra, share), 0]
-        }
+        f"r.g.{each.field}": {"$cond": ["$r.ok", _with_extra(f"$r.u.{each.field}", each, share, each.waiting), 0]}
         for each in windows
         if each.need
     }
 
 
-def _with_extra(used: Expression, count: int, need: int, extra: int, share: int) -> Expression:
-    if not extra:
-        return need
-    part = {"$toLong": {"$floor": {"$divide": [{"$subtract": [count - need, used]}, share]}}}
-    return {"$add": [need, {"$max": [0, {"$min": [extra, part]}]}]}
+def _with_extra(used: Expression, each: WindowChange | SlotsChange, share: int, waiting: int = 0) -> Expression:
+    if not each.extra and not waiting:
+        return each.need
+    left = {"$subtract": [each.count - each.need, used]}
+    part = {"$toLong": {"$floor": {"$divide": [left, share]}}}
+    more = {"$max": [0, {"$min": [each.extra, part]}, {"$min": [waiting, left]}]}
+    return {"$add": [each.need, more]}
 
 
 def _taken(windows: Sequence[WindowChange]) -> Stage:
@@ -236,8 +238,7 @@ def _slots_granted(slots: Sequence[SlotsChange], share: int) -> Stage:
         held: Expression = each.base
         if each.need:
             used = {"$add": [f"$r.o.{each.name}", each.base]}
-            more = _with_extra(used, each.count, each.need, each.extra, share)
-            held = {"$cond": ["$r.ok", {"$add": [each.base, more]}, each.base]}
+            held = {"$cond": ["$r.ok", {"$add": [each.base, _with_extra(used, each, share)]}, each.base]}
         stage[f"r.h.{each.name}"] = held
     return stage
 

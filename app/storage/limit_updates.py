@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from pymongo import ReturnDocument
 
 from app.errors import DatabaseUnavailable
-from app.storage.database import Collection, Database, Document
+from app.storage.database import Blocking, Collection, Database, Document, in_one_go
 from app.storage.limit_pipeline import Stage
 
 KEPT_MS = 60_000
@@ -63,10 +63,13 @@ class InTwo:
         self._under_way[number] = None
         try:
             stages = [*update, *self._keeping(number)]
-            done = await self._limits.update_one(where, stages, upsert=upsert)
-            if not done.matched_count and done.upserted_id is None:
-                return None
-            return self._with_found(await self._limits.find_one({"_id": where["_id"]}), number)
+
+            def make(limits: Blocking) -> Document | None:
+                done = limits.update_one(where, stages, upsert=upsert)
+                made = done.matched_count or done.upserted_id is not None
+                return self._look(limits, where["_id"], number) if made else None
+
+            return await in_one_go(self._limits, make)
         finally:
             del self._under_way[number]
 
@@ -79,9 +82,10 @@ class InTwo:
         mine = {"p": self._name, "o": number, "r": "$r"}
         return [{"$set": {"done": {"$concatArrays": [others, [mine]]}}}, {"$unset": "r"}]
 
-    def _with_found(self, document: Document | None, number: int) -> Document:
-        for each in (document or {}).get("done", ()):
-            if document and each["p"] == self._name and each["o"] == number:
+    def _look(self, limits: Blocking, id_: str, number: int) -> Document:
+        document: Document = limits.find_one({"_id": id_}) or {}
+        for each in document.get("done", ()):
+            if each["p"] == self._name and each["o"] == number:
                 return {**document, "r": each["r"]}
         raise DatabaseUnavailable("The database did not keep what a change came to. Try again shortly.")
 

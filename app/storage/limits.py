@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from app.domain.slices import Slices
 from app.errors import DatabaseUnavailable
-from app.storage.database import Database, Document
+from app.storage.database import Database, Document, in_one_go
 from app.storage.limit_pipeline import Change, Stage, WindowChange, pipeline
 from app.storage.limit_updates import Updates, updates_on
 
@@ -107,6 +107,23 @@ class Limits:
                     return _found(document)
         raise DatabaseUnavailable("The database did not take a change. Try again shortly.")
 
+    async def look(self, subject: str, *, timeout_s: float) -> Found | None:
+        """How a subject's windows stand, by reading alone; None where there is no document.
+
+        Args:
+            timeout_s: The operation's deadline.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer in time.
+        """
+        # Not every server tells its clock to a ``find``.
+        stages: list[Stage] = [{"$match": {"_id": subject}}, {"$project": {"w": True, "now": {"$toLong": "$$NOW"}}}]
+        async with self._database.operation(timeout_s):
+            documents = await in_one_go(self._limits, lambda limits: list(limits.aggregate(stages)))
+        if not documents:
+            return None
+        return Found(int(documents[0]["now"]), ok=True, windows=_windows(documents[0], {}), slots={})
+
     async def probe(self, *, timeout_s: float) -> None:
         """Return if changes can be made.
 
@@ -129,17 +146,20 @@ async def _create(updates: Updates, subject: str, update: list[Stage]) -> Docume
 
 def _found(document: Document) -> Found:
     result: Document = document["r"]
-    granted: Document = result.get("g", {})
     others: Document = result.get("o", {})
     return Found(
         now_ms=int(result["now"]),
         ok=bool(result["ok"]),
-        windows={
-            field: Counted(_slices(window), int(granted.get(field, 0)), float(window.get("t", 0)))
-            for field, window in document.get("w", {}).items()
-        },
+        windows=_windows(document, result.get("g", {})),
         slots={name: Held(int(held), int(others.get(name, 0))) for name, held in result.get("h", {}).items()},
     )
+
+
+def _windows(document: Document, granted: Document) -> dict[str, Counted]:
+    return {
+        field: Counted(_slices(window), int(granted.get(field, 0)), float(window.get("t", 0)))
+        for field, window in document.get("w", {}).items()
+    }
 
 
 def _slices(window: Document) -> Slices:

@@ -34,6 +34,13 @@ class Denied(Exception):
         self.wait_s = wait_s
 
 
+def later(one: Denied | None, other: Denied | None) -> Denied | None:
+    """The one that holds longer: who comes again when the other ends is refused again."""
+    if one is None or other is None:
+        return one or other
+    return one if one.wait_s is None or (other.wait_s is not None and one.wait_s >= other.wait_s) else other
+
+
 def told(denied: Denied, standings: tuple[Standing, ...]) -> RateLimited:
     """What the caller is told."""
     bound, wait_s = denied.bound, denied.wait_s

@@ -14,13 +14,13 @@ from typing import Any
 
 from app.domain.limits import Amounts, Bound, Standing
 from app.errors import DatabaseUnavailable
-from app.services.limits.denial import Denied, told
+from app.services.limits.denial import Denied, later, told
 from app.services.limits.keeper import Keeper
+from app.services.limits.looks import Looks
 from app.services.limits.outage import PROBE_S, Mode, Outage
 from app.services.limits.part import Part, Taken
 from app.services.limits.plans import Plan, Plans
 from app.services.limits.reservation import Reservation, end
-from app.services.limits.slots import Slots
 from app.services.limits.subject import Subject
 from app.storage.limit_pipeline import Change
 from app.storage.limits import Found, Limits
@@ -68,6 +68,7 @@ class Limiter:
         self._clock = clock
         self._outage = Outage(self._probe, grace_s=grace_s, on_mode=on_mode, clock=clock, probe_s=probe_s)
         self._keeper = Keeper(self._tell, self._outage, slot_life_s=store.slot_life_s, clock=clock)
+        self._looks = Looks(store, self._outage, timeout_s=timeout_s, clock=clock)
         self._plans = Plans(subjects, self._keeper.keep)
         self._asking: set[asyncio.Task[Any]] = set()
 
@@ -96,20 +97,15 @@ class Limiter:
         if not bounds:
             return Reservation((), self._clock, self._keeper.keep)
         plan = self._plans.of(bounds)
-        now = self._clock()
         taken: list[Taken] = []
         try:
-            for index, part in enumerate(plan):
-                found = part.take(amounts, now) if not part.subject.queued else None
-                if found is None:
-                    found = await self._take(plan, index, amounts)
-                taken.append(found)
-        except BaseException as error:
-            for each in taken:
-                end(each, None, self._clock(), self._keeper.keep)
-            if isinstance(error, Denied):
-                raise told(error, self._standings(plan)) from None
+            denied = await self._gather(plan, amounts, taken)
+        except BaseException:
+            self._return(taken)
             raise
+        if denied is not None:
+            self._return(taken)
+            raise told(denied, self._standings(plan))
         return Reservation(taken, self._clock, self._keeper.keep)
 
     async def standings(self, bounds: Sequence[Bound]) -> tuple[Standing, ...]:
@@ -131,19 +127,44 @@ class Limiter:
 
     async def close(self) -> None:
         """Give back what this process holds."""
+        await self._looks.close()
         await asyncio.gather(*self._asking, return_exceptions=True)
         await self._keeper.close()
         await self._outage.close()
 
-    async def _take(self, plan: Plan, index: int, amounts: Amounts) -> Taken:
-        """Take of the subject at ``index`` of a plan, if need be by asking the database."""
-        part = plan[index]
+    async def _gather(self, plan: Plan, amounts: Amounts, taken: list[Taken]) -> Denied | None:
+        """Take of each subject of a plan in turn; what is in the way, if something is."""
+        now = self._clock()
+        for index, part in enumerate(plan):
+            found = part.take(amounts, now) if not part.subject.queued else None
+            if found is None:
+                # Nobody waits, or is given quota, for what is going to be refused anyway.
+                if denied := self._refusal(plan[index:], amounts, now):
+                    return denied
+                try:
+                    found = await self._take(part, amounts)
+                except Denied as error:
+                    return later(error, self._refusal(plan[index + 1 :], amounts, self._clock()))
+            taken.append(found)
+        return None
+
+    def _refusal(self, parts: Plan, amounts: Amounts, now: float) -> Denied | None:
+        """Why a request cannot have what it needs of these, by what the database said a moment ago."""
+        if self._outage.lasts:
+            return None
+        worst: Denied | None = None
+        for part in parts:
+            if denied := part.refusal(amounts, now):
+                if denied.wait_s is not None:
+                    self._looks.begin(part.subject, now)
+                worst = later(worst, denied)
+        return worst
+
+    async def _take(self, part: Part, amounts: Amounts) -> Taken:
+        """Take of one subject, if need be by asking the database."""
         if self._outage.lasts:
             now = self._clock()
             return part.take(amounts, now) or self._share(part, amounts, now)
-        # Nobody waits, or is given quota, for what is going to be refused anyway.
-        for each in plan[index:]:
-            each.refuse(amounts, self._clock())
         subject = part.subject
         subject.queued += 1
         try:
@@ -171,9 +192,9 @@ class Limiter:
                 return found
             if self._outage.lasts:
                 return self._share(part, amounts, now)
-            part.refuse(amounts, now)
-            change, used = part.change(amounts, now)
-            task = asyncio.create_task(self._ask(part, amounts, change, used))
+            if denied := part.refusal(amounts, now):
+                raise denied
+            task = asyncio.create_task(self._ask(part, amounts))
             asks = True
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
@@ -182,9 +203,11 @@ class Limiter:
             if not asks:
                 part.subject.turn.release()
 
-    async def _ask(self, part: Part, amounts: Amounts, change: Change, used: Sequence[Slots]) -> Taken:
+    async def _ask(self, part: Part, amounts: Amounts) -> Taken:
         """Ask the database, whoever waits for it; ends the turn."""
         subject, ok = part.subject, False
+        # Whoever came in the same moment waits by now: it is asked for them, too.
+        change, used = part.change(amounts, self._clock())
         try:
             ok = (await self._operate(subject, change)).ok
             if not ok:
@@ -246,11 +269,17 @@ class Limiter:
     def _unwanted(self, task: asyncio.Task[Taken]) -> None:
         """Give back what nobody waits for any more."""
         if not task.cancelled() and task.exception() is None:
-            end(task.result(), None, self._clock(), self._keeper.keep)
+            self._return([task.result()])
+
+    def _return(self, taken: Sequence[Taken]) -> None:
+        for each in taken:
+            end(each, None, self._clock(), self._keeper.keep)
 
     def _standings(self, plan: Plan) -> tuple[Standing, ...]:
-        now = self._clock()
-        return tuple(standing for part in plan for standing in part.standings(now))
+        now, found = self._clock(), list[Standing]()
+        for part in plan:
+            found += part.standings(now)
+        return tuple(found)
 
     async def _probe(self) -> None:
         await self._store.probe(timeout_s=self._timeout_s)

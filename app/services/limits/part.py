@@ -147,14 +147,14 @@ class Part:
         ]
         return Taken(self.subject, pieces, slots)
 
-    def refuse(self, amounts: Amounts, now: float, *, fresh: bool = False) -> None:
-        """Return if the database should be asked.
+    def refusal(self, amounts: Amounts, now: float, *, fresh: bool = False) -> Denied | None:
+        """Why the database need not be asked: it said a moment ago that there is less left, or never has as much.
 
         Args:
             fresh: Believe what it last said: that was about this.
 
-        Raises:
-            Denied: It said a moment ago that there is less left, or it never has as much.
+        Returns:
+            What the caller is to be told; None if the database should be asked.
         """
         worst: Denied | None = None
         for what, bound, window in self._windows:
@@ -162,34 +162,33 @@ class Part:
             if not amount:
                 continue
             if amount > bound.limit.count or (bound.limit.burst is not None and amount > bound.limit.burst):
-                raise Denied(bound, amount, None)
+                return Denied(bound, amount, None)
             believed = fresh or now - window.seen_at < REMEMBERED_S
             wait_s = window.wait_s(bound.limit, amount, now) if believed else 0.0
             if wait_s > 0 and (worst is None or wait_s > (worst.wait_s or 0)):
                 worst = Denied(bound, amount, wait_s)
         for bound, slots in self._slots if amounts.get(CONCURRENT) else ():
             if bound.limit.count < 1:
-                raise Denied(bound, 1, None)
+                return Denied(bound, 1, None)
             if not slots.has_free(now) and slots.seem_full(bound.limit.count, now, fresh=fresh):
                 worst = worst or Denied(bound, 1, RETRY_S)
-        if worst is not None:
-            raise worst
+        return worst
 
     def denied(self, amounts: Amounts, now: float) -> Denied:
         """Why the database said no."""
-        try:
-            self.refuse(amounts, now, fresh=True)
-        except Denied as denied:
+        if denied := self.refusal(amounts, now, fresh=True):
             return denied
         # It has passed since: the next one may.
         bound = self._windows[0][1] if self._windows else self._slots[0][0]
         return Denied(bound, amounts.get(bound.limit.what, 0), 0.001)
 
-    def standings(self, now: float) -> Iterator[Standing]:
+    def standings(self, now: float) -> list[Standing]:
         """How its windows stand, those that the database was ever asked about."""
-        for _, bound, window in self._windows:
-            if window.known:
-                yield standing(bound, window, window.remaining(bound.limit), now)
+        return [
+            standing(bound, window, window.remaining(bound.limit), now)
+            for _, bound, window in self._windows
+            if window.known
+        ]
 
     def places(self) -> Iterator[Standing]:
         """How its slots stand, once the database was asked about them."""
@@ -203,4 +202,4 @@ class Part:
 
 def standing(bound: Bound, window: Window, remaining: int, now: float) -> Standing:
     """How a bound stands with so much left."""
-    return Standing(bound, max(0, remaining), window.reset_at(now), window.reset_in_s(now))
+    return Standing(bound, remaining if remaining > 0 else 0, *window.resets(now))

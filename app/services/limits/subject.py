@@ -18,10 +18,11 @@ class Subject:
     Attributes:
         turn: Whoever has it asks the database; there is one operation at a time.
         queued: How many requests wait for it, or have it.
+        seen_at: When the database was last asked.
         gone: It was forgotten: others are made for this document by now.
     """
 
-    __slots__ = ("_stale", "gone", "key", "queued", "slots", "turn", "windows")
+    __slots__ = ("_stale", "gone", "key", "queued", "seen_at", "slots", "turn", "windows")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -29,6 +30,7 @@ class Subject:
         self.slots: dict[str, Slots] = {}
         self.turn = asyncio.Lock()
         self.queued = 0
+        self.seen_at = float("-inf")
         self.gone = False
         self._stale: tuple[tuple[str, Per], ...] = ()
 
@@ -92,6 +94,7 @@ class Subject:
 
     def absorb(self, found: Found, change: Change, sent: float, got: float, life_s: float) -> None:
         """Learn what the database said."""
+        self.seen_at = sent
         asked = {each.field: each for each in change.windows}
         for field, counted in found.windows.items():
             window = self.windows.get(field)

@@ -52,6 +52,8 @@ class Window:
         "_carried",
         "_charge",
         "_current_back_ms",
+        "_fits_at_ms",
+        "_fits_for",
         "_rated_at",
         "_returns",
         "_seen_spent",
@@ -91,6 +93,9 @@ class Window:
         # When all of it is back, and what is taken of the slice under way: for every answer, made once.
         self._all_back_ms = 0.0
         self._current_back_ms = 0.0
+        # When what was asked for last fits, and for what that holds: who is refused mostly asks for the same again.
+        self._fits_for: tuple[int, int] | None = None
+        self._fits_at_ms = 0.0
         self._returns: dict[int, int] = {}
         self._charge = 0
         self._carried = 0.0
@@ -102,26 +107,26 @@ class Window:
         """What is left, as far as this process knows."""
         return max(0, limit.count - self.used + self.held)
 
-    def reset_in_s(self, now: float) -> float:
-        """When all of it is back, from now."""
-        return max(0.0, (self._all_back_ms - self._now_ms(now)) / 1000) if self._slices else 0.0
-
-    def reset_at(self, now: float) -> float:
-        """The same in Unix seconds, by the database's clock."""
+    def resets(self, now: float) -> tuple[float, float]:
+        """When all of it is back, in Unix seconds by the database's clock; and the same from now."""
         now_ms = self._now_ms(now)
-        return max(now_ms, self._all_back_ms) / 1000 if self._slices else now_ms / 1000
+        at_ms = self._all_back_ms if self._all_back_ms > now_ms else now_ms
+        return at_ms / 1000, (at_ms - now_ms) / 1000
 
     def wait_s(self, limit: Limit, amount: int, now: float) -> float:
         """How long until so much more fits, by what the database last said; 0 if it seems to fit now."""
         now_ms = self._now_ms(now)
-        fits_at = fits_at_ms(self.per, self._slices, limit.count - self.used + self.held, amount)
-        # What is charged and not in the slices yet has passed, too, when the latest of them has.
-        fits_at = min(fits_at, self._current_back_ms)
+        asked = (limit.count - self.used + self.held, amount)
+        if asked != self._fits_for:
+            self._fits_for = asked
+            # What is charged and not in the slices yet has passed, too, when the latest of them has.
+            self._fits_at_ms = min(fits_at_ms(self.per, self._slices, *asked), self._current_back_ms)
+        fits_at = self._fits_at_ms
         if limit.burst is not None:
             interval = interval_ms(self.per, limit.count)
             spread_at = self._spread_ms + (amount - limit.burst) * interval
             fits_at = max(fits_at, spread_at if spread_at - now_ms > SLACK_MS else 0)
-        return max(0.0, (fits_at - now_ms) / 1000)
+        return (fits_at - now_ms) / 1000 if fits_at > now_ms else 0.0
 
     def give(self, where: Where, amount: int, now: float) -> None:
         """Take back what was not used (or take more, where negative), in the slice it was taken from."""
@@ -168,7 +173,7 @@ class Window:
         """What to ask the database for, with all that it has to be told.
 
         Args:
-            waiting: How much is waited for beside that.
+            waiting: How much others wait for already.
             alone: Ask for no more than is needed.
         """
         extra = 0
@@ -176,12 +181,12 @@ class Window:
             # What it takes instead is of the slice that is under way then.
             self.lapse()
             if not alone:
-                extra = max(waiting, self._expected(now))
+                extra = self._expected(now)
         returns = tuple((k, delta) for k, delta in self._returns.items() if delta)
         charge = self._charge + self.share.owed()
         self._returns, self._charge = {}, 0
         limit = self.limit
-        return WindowChange(self.field, self.per, limit.count, limit.burst, need, extra, charge, returns)
+        return WindowChange(self.field, self.per, limit.count, limit.burst, need, extra, waiting, charge, returns)
 
     def absorb(self, counted: Counted, change: WindowChange | None, now_ms: int, sent: float, got: float) -> None:
         """Learn what the database said.
@@ -192,7 +197,7 @@ class Window:
             sent: When it was asked.
             got: When it answered.
         """
-        self._slices, self._spread_ms = counted.slices, counted.spread_ms
+        self._slices, self._spread_ms, self._fits_for = counted.slices, counted.spread_ms, None
         # What was given back since it was asked, it does not know yet.
         pending = sum(self._returns.values()) + self._charge
         self.used = sum(taken for _, taken in counted.slices) + pending

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
+import threading
 from typing import Any
 
 import pytest
 
 from app.errors import DatabaseUnavailable
-from app.storage.database import Collection, Database, Document
+from app.storage.database import Blocking, Collection, Database, Document
 from app.storage.limit_updates import InOne, InTwo, updates_on
 
 WHERE = {"_id": "user:1"}
@@ -24,14 +24,12 @@ class Delayed(InTwo):
 
     def __init__(self, limits: Collection) -> None:
         super().__init__(limits)
-        self.made, self.look = asyncio.Event(), asyncio.Event()
+        self.made, self.look = threading.Semaphore(0), threading.Event()
 
-        async def find_one(where: Any) -> Document | None:
-            self.made.set()
-            await self.look.wait()
-            return await limits.find_one(where)
-
-        self._limits: Any = SimpleNamespace(update_one=limits.update_one, find_one=find_one)
+    def _look(self, limits: Blocking, id_: str, number: int) -> Document:
+        self.made.release()
+        assert self.look.wait(60)
+        return super()._look(limits, id_, number)
 
 
 async def found(updates: InOne | InTwo, mark: str, **more: Any) -> str | None:
@@ -43,12 +41,11 @@ async def test_each_is_told_what_its_own_update_found(database: Database):
     limits = database.collection("limits")
     one, other = Delayed(limits), InTwo(limits)
     first = asyncio.create_task(found(one, "first", upsert=True))
-    await one.made.wait()
+    await asyncio.to_thread(one.made.acquire)
     # By another process, and by the same one before it has looked.
     assert await found(other, "second") == "second"
-    one.made.clear()
     second = asyncio.create_task(found(one, "third"))
-    await one.made.wait()
+    await asyncio.to_thread(one.made.acquire)
     assert await found(other, "fourth") == "fourth"
     one.look.set()
     assert (await first, await second) == ("first", "third")
@@ -81,7 +78,7 @@ async def test_an_update_whose_outcome_is_gone_is_one_that_nobody_knows_of(datab
     limits = database.collection("limits")
     updates = Delayed(limits)
     first = asyncio.create_task(found(updates, "first", upsert=True))
-    await updates.made.wait()
+    await asyncio.to_thread(updates.made.acquire)
     await limits.delete_many({})
     updates.look.set()
     with pytest.raises(DatabaseUnavailable):

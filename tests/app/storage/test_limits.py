@@ -62,6 +62,25 @@ async def test_extra_is_a_small_part_of_what_is_left(database: Database):
     assert (await apply(limits, day(1000, 1, extra=500))).windows[DAY].granted == 1
 
 
+async def test_what_is_waited_for_is_had_as_far_as_there_is_any(database: Database):
+    limits = Limits(database)
+    assert (await apply(limits, day(100, 1, waiting=60))).windows[DAY].granted == 61
+    assert (await apply(limits, day(100, 1, extra=5, waiting=60))).windows[DAY].granted == 39
+    assert not (await apply(limits, day(100, 1, waiting=60))).ok
+
+
+async def test_a_look_tells_how_it_stands_and_changes_nothing(database: Database):
+    limits = Limits(database)
+    assert await limits.look("user:1", timeout_s=10) is None
+    found = await apply(limits, day(10, 4))
+    before = await database.collection("limits").find_one({"_id": "user:1"})
+    seen = await limits.look("user:1", timeout_s=10)
+    assert seen is not None
+    assert used(seen) == 4
+    assert found.now_ms <= seen.now_ms < found.now_ms + 60_000
+    assert await database.collection("limits").find_one({"_id": "user:1"}) == before
+
+
 async def test_what_comes_back_goes_to_its_slice_and_what_is_charged_to_the_current_one(database: Database):
     limits = Limits(database)
     found = await apply(limits, day(100, 50))

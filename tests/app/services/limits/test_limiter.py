@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.limits import Bound, Limit, What
-from app.errors import InsufficientQuota, RateLimited
+from app.errors import DatabaseUnavailable, InsufficientQuota, RateLimited
 from app.services.limits.limiter import Limiter
 from app.storage.database import Database
 from app.storage.limits import Limits
@@ -227,7 +227,7 @@ async def test_what_is_not_spent_of_a_lease_goes_back(make: Make, database: Data
 
 
 async def test_denials_cost_no_operations(make: Make):
-    limiter, requests = make(), bound(1)
+    limiter, requests = make(clock=lambda: 1000.0), bound(1)
     await limiter.reserve((requests,), {"requests": 1})
 
     async def never(*_: Any) -> Any:
@@ -239,6 +239,91 @@ async def test_denials_cost_no_operations(make: Make):
     for _ in range(100):
         with pytest.raises(RateLimited):
             await limiter.reserve((requests,), {"requests": 1})
+
+
+def counted(limiter: Limiter, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every change that it asks the database for."""
+    apply, changes = limiter._store.apply, list[Any]()
+
+    async def noted(change: Any, **more: Any) -> Any:
+        changes.append(change)
+        return await apply(change, **more)
+
+    monkeypatch.setattr(limiter._store, "apply", noted)
+    return changes
+
+
+async def test_those_who_come_at_once_are_asked_for_at_once(make: Make, monkeypatch: pytest.MonkeyPatch):
+    limiter, requests = make(gateways=4), bound(25)
+    changes = counted(limiter, monkeypatch)
+    await asyncio.gather(*(limiter.reserve((requests,), {"requests": 1}) for _ in range(25)))
+    assert len(changes) == 1
+
+
+async def test_denials_are_kept_by_reading_alone(make: Make, monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    limiter, requests = make(clock=lambda: now), bound(1)
+    await limiter.reserve((requests,), {"requests": 1})
+    changes = counted(limiter, monkeypatch)
+    for _ in range(20):
+        now += 0.8
+        with pytest.raises(RateLimited):
+            await limiter.reserve((requests,), {"requests": 1})
+        await limiter._looks.close()
+    assert not changes
+
+
+async def test_what_others_give_back_is_seen_while_callers_are_refused(make: Make):
+    now = 1000.0
+    other, limiter, requests = make(), make(clock=lambda: now), bound(1)
+    reservation = await other.reserve((requests,), {"requests": 1})
+    with pytest.raises(RateLimited):
+        await limiter.reserve((requests,), {"requests": 1})
+    reservation.cancel()
+    await other.close()
+    now += 0.8
+    with pytest.raises(RateLimited):
+        await limiter.reserve((requests,), {"requests": 1})
+    await limiter._looks.close()
+    await limiter.reserve((requests,), {"requests": 1})
+
+
+async def test_a_look_that_fails_is_no_outage(make: Make, monkeypatch: pytest.MonkeyPatch):
+    now = 1000.0
+    limiter, requests = make(clock=lambda: now), bound(1)
+    await limiter.reserve((requests,), {"requests": 1})
+
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise DatabaseUnavailable("away")
+
+    monkeypatch.setattr(limiter._store, "look", fails)
+    changes = counted(limiter, monkeypatch)
+    for expected in (0, 1):
+        now += 0.8
+        with pytest.raises(RateLimited):
+            await limiter.reserve((requests,), {"requests": 1})
+        await limiter._looks.close()
+        assert (limiter.mode, len(changes)) == ("exact", expected)
+
+
+async def test_who_waits_as_long_as_they_are_told_is_let_in(make: Make):
+    limiter = make()
+    for limit in (bound(3, per="second"), bound(3600, per="hour", burst=3)):
+        for _ in range(2):
+            await taken(limiter, (limit,), {"requests": 1})
+            with pytest.raises(RateLimited) as denial:
+                await limiter.reserve((limit,), {"requests": 1})
+            await asyncio.sleep(int(denial.value.headers["retry-after-ms"]) / 1000)
+            await limiter.reserve((limit,), {"requests": 1})
+
+
+async def test_who_is_refused_by_several_subjects_is_told_of_the_longest(make: Make):
+    limiter, user, key = make(), bound(1, per="minute"), bound(1, subject="key:1")
+    await limiter.reserve((user, key), {"requests": 1})
+    for each in ((user, key), (key, user)):
+        with pytest.raises(RateLimited) as denial:
+            await limiter.reserve(each, {"requests": 1})
+        assert int(denial.value.headers["Retry-After"]) > 3600
 
 
 async def test_who_asks_for_less_is_not_refused_for_who_asked_for_more(make: Make):
