@@ -1,4 +1,4 @@
-"""A gateway that is killed when the model has said all, and nothing of it is stored yet."""
+"""A gateway that is killed just before the model begins, and when it has said all and nothing of it is stored yet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app.domain.user import ADMIN_ID, User
+from app.storage.database import Database
 from tests.support.chats import PATH, Person, asking, chunks_of, text_of, whole_frames
 from tests.support.gateway import running_gateway
 from tests.support.gateway_process import FAST, NO_LONGER_SLOW, SLOW, GatewayProcesses
@@ -22,6 +24,16 @@ from tests.support.switch import Switch, switch
 ADMIN = User(ADMIN_ID, "admin", "Admin", 0)
 RESPONSES = "/v1/responses"
 TOKENS = 10
+
+DIES_OF_STORED_CHATS = """
+import os
+from app.storage.stored_chats import StoredChats
+begin = StoredChats.begin
+async def begin_and_die(*args, **fields):
+    await begin(*args, **fields)
+    os.kill(os.getpid(), 9)
+StoredChats.begin = begin_and_die
+"""
 
 
 @asynccontextmanager
@@ -96,3 +108,18 @@ async def test_what_was_seen_whole_and_was_not_stored_yet_is_stored_once(
         assert stored.json()["choices"][0]["message"]["content"] == text_of(said)
         assert (await one.said(chat))[3:] == [("assistant", "incomplete", text_of(said))]
         assert len((await client.get(PATH)).json()["data"]) == 1
+
+
+async def test_of_a_chat_that_was_noted_and_never_asked_nothing_is_left(
+    mongodb: MongoServer, tmp_path: Path, database: Database, database_name: str
+):
+    with GatewayProcesses(1, tmp_path, mongodb.uri, database_name, first=DIES_OF_STORED_CHATS) as gateways:
+        key = bearer(gateways.key)
+        async with httpx.AsyncClient(base_url=gateways.urls[0], headers=key, timeout=60, verify=False) as client:
+            with pytest.raises(httpx.HTTPError):
+                await client.post(PATH, json=asking("Noted?", model=FAST, store=True))
+    chats = database.collection("stored_chats")
+    assert await chats.count_documents({"status": "in_progress"}) == 1
+    async with running_gateway(tmp_path / "0", mongodb.uri, database_name, NO_LONGER_SLOW), asyncio.timeout(20):
+        while await chats.count_documents({}):
+            await asyncio.sleep(0.05)
