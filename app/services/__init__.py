@@ -126,12 +126,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     Raises:
         SettingsError: A secret is missing or ``mongodb_uri`` is not a connection string.
     """
-    database = Database(
-        mongodb_uri,
-        settings.mongodb_database,
-        timeout_s=settings.mongodb_timeout_s,
-        pool_size=settings.mongodb_pool_size,
-    )
+    database = _database(settings, mongodb_uri)
     stores = Stores.of(database)
     state = State.of(settings, stores)
     identity = Identity.of(settings, stores, state.liveness)
@@ -167,4 +162,13 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         idempotency=state.idempotency,
         responses=state.responses,
         request_extras=frozenset(settings.request_extras),
+    )
+
+
+def _database(settings: Settings, uri: str) -> Database:
+    return Database(
+        uri,
+        settings.mongodb_database,
+        timeout_s=settings.mongodb_timeout_s,
+        pool_size=settings.mongodb_pool_size,
     )
