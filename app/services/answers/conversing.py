@@ -35,6 +35,7 @@ class Turn:
     Attributes:
         conversation: As it was found, or as it is going to begin.
         is_new: Whether it begins with this turn.
+        model: The name that the model was asked for by.
         system: The messages that instruct the model, for this turn alone.
         asked: The other messages of the request.
         number: Of the turn, if it has one already.
@@ -45,6 +46,7 @@ class Turn:
 
     conversation: Conversation
     is_new: bool
+    model: str
     system: Sequence[Message]
     asked: Sequence[Message]
     tail: str
@@ -86,7 +88,7 @@ async def opened(services: Services, owner: str, keep: ToKeep, parsed: ParsedReq
     if found is None and keep.conversation is not None:
         raise no_conversation("conversation")
     conversation = found or new_conversation(owner, now_ms(), id_, model=parsed.model)
-    turn = Turn(conversation, found is None, messages[:heads], messages[heads:], attempt.tail)
+    turn = Turn(conversation, found is None, parsed.model, messages[:heads], messages[heads:], attempt.tail)
     if attempt.again and found is not None:
         await _find_earlier_try(services, turn)
     return turn
@@ -182,7 +184,7 @@ async def ask(services: Services, turn: Turn, now: int) -> None:
         turn.conversation = await stores.conversations.insert(turn.conversation)
     id_ = turn.conversation.id
     if turn.number is None:
-        turn.number = await stores.conversations.begin_turn(owner, id_)
+        turn.number = await stores.conversations.begin_turn(owner, id_, model=turn.model)
         if turn.number is None:
             raise no_conversation("conversation")
     turn.items = question_items(turn.asked, id_, turn.number, turn.tail, now)

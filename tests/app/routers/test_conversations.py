@@ -135,6 +135,12 @@ async def test_it_is_there_under_every_prefix(gateway: Gateway, client: httpx.As
     assert (answer.status_code, answer.json()["data"]) == (200, [])
 
 
+@pytest.mark.parametrize("path", ["/conversations", "/threads"])
+async def test_one_begins_without_a_word(client: httpx.AsyncClient, path: str):
+    made = await client.post(path)
+    assert (made.status_code, made.json().get("metadata")) == (200, {})
+
+
 async def test_a_conversation_without_a_title_gets_one_from_what_is_said_first(client: httpx.AsyncClient):
     first = await created(client, items=[HELLO])
     assert first["title"] == "Hello there"

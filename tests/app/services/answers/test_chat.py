@@ -60,6 +60,17 @@ async def test_a_conversation_begins_with_its_first_question(gateway: Gateway):
     assert items[1]["content"][0]["text"] == answer["choices"][0]["message"]["content"]
 
 
+async def test_a_conversation_has_the_model_that_answers_first_in_it(gateway: Gateway):
+    async with person(gateway) as one:
+        shown: list[tuple[str, str]] = []
+        for named in (None, "ours"):
+            made = (await one.client.post("/v1/conversations", json={"model": named})).json()
+            for model in ("chat-alias", CHAT):
+                await one.ask("One?", conversation=made["id"], model=model)
+                shown.append((model, (await one.client.get(f"/v1/conversations/{made['id']}")).json()["model"]))
+    assert shown == [("chat-alias", "chat-alias"), (CHAT, "chat-alias"), ("chat-alias", "ours"), (CHAT, "ours")]
+
+
 async def test_it_goes_on_with_what_was_said(gateway: Gateway):
     async with person(gateway) as one:
         first = await one.begin_with("One?")
