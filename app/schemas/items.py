@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from app.errors import InvalidJson, UnsupportedParameter
+from app.errors import InvalidJson
 from app.schemas.common import MAX_MESSAGES, Strict
 from app.schemas.item_content import (
     MAX_PARTS,
@@ -23,7 +23,7 @@ from app.schemas.item_content import (
     SummaryPart,
 )
 from app.schemas.json_body import MAX_DEPTH, TooComplex, is_object, parse_json
-from app.schemas.problem import TAG, refusal, wrong
+from app.schemas.problem import TAG, wrong
 
 MAX_ITEMS = MAX_MESSAGES
 _KINDS = "type: 'message', 'function_call', 'function_call_output', 'reasoning' or 'item_reference'"
@@ -177,41 +177,7 @@ AnyItem = Annotated[
 ]
 Items = Annotated[list[AnyItem], Field(max_length=MAX_ITEMS, fail_fast=True)]
 
-_ITEMS: TypeAdapter[Sequence[AnyItem]] = TypeAdapter(Items)
-
-
-def parse_items(value: Any, param: str = "items", *, references: bool = False) -> list[Body]:
-    """Check a list of items and bring each into the shape that the API shows.
-
-    Args:
-        value: Parsed JSON: what should be an array of items.
-        param: The field that it came in.
-        references: Whether ``item_reference`` may be among them; it comes out as ``{"type", "id"}``.
-
-    Returns:
-        Bodies as they are stored and shown, with an ``id`` only where the caller gave one.
-
-    Raises:
-        InvalidRequest: Something is wrong with one; ``param`` says with what (``items[0].content[1].type``).
-    """
-    try:
-        items = _ITEMS.validate_python(value)
-    except ValidationError as error:
-        raise refusal(error, within=param) from None
-    if not references:
-        _check_no_references(items, param)
-    return shown_items(items)
-
 
 def shown_items(items: Sequence[AnyItem]) -> list[Body]:
     """The checked items in the shape that the API shows."""
     return [item.shown() for item in items]
-
-
-def _check_no_references(items: Sequence[AnyItem], param: str) -> None:
-    for index, item in enumerate(items):
-        if isinstance(item, ItemReference):
-            raise UnsupportedParameter(
-                f"`{param}[{index}]` refers to an item in place of being one. Send the item itself.",
-                param=f"{param}[{index}].type" if item.type else f"{param}[{index}]",
-            )

@@ -15,6 +15,7 @@ from app.errors import DatabaseUnavailable, ServiceUnavailable
 from app.services.answers.keeper import Keeper
 from app.services.answers.keeping import Keeping
 from app.services.answers.record import Record, read_back
+from app.services.periodic import Periodic
 from app.services.usage.folder import SpoolFolder
 from app.settings import SettingsError
 
@@ -51,7 +52,9 @@ class Journal:
         self.keeper = keeper
         self._root = root
         self._most = most_mb * 1024 * 1024
-        self._adopt_every_s = adopt_every_s
+        self._adoptions = Periodic(
+            self._adopt_all, name="keeping answers that dead processes gave", every_s=adopt_every_s, at_once=True
+        )
         self._clock = clock
         self._folder: SpoolFolder | None = None
         self._made = 0
@@ -64,7 +67,7 @@ class Journal:
         self._complain_at = 0.0
         self._away = False
         self._closing = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def pending(self) -> int:
@@ -101,23 +104,22 @@ class Journal:
         except OSError as error:
             raise SettingsError(f"Answers cannot be written to {self._root}: {error.strerror}.") from None
         self._closing = False
-        self._tasks = [
-            asyncio.create_task(self._keep_left(), name="answers left"),
-            asyncio.create_task(self._adopt_often(), name="answers of dead processes"),
-        ]
+        self._keeping = asyncio.create_task(self._keep_left(), name="answers left")
+        self._adoptions.start()
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Keep what there is, for so many seconds at the most; what is left is on disk for whoever comes next."""
         for record in list(self._under_way):
             record.leave()
         self._closing = True
-        if self._left and self._tasks and not self._away:
+        keeping, self._keeping = self._keeping, None
+        if self._left and keeping is not None and not self._away:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._nothing_left.wait(), timeout_s)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await self._adoptions.close()
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
         folder, self._folder = self._folder, None
         if folder is not None:
             (folder.close if self._left or self._ending else folder.remove)()
@@ -191,14 +193,9 @@ class Journal:
                 self._something_left.clear()
                 self._nothing_left.set()
 
-    async def _adopt_often(self) -> None:
-        while True:
-            try:
-                for folder in SpoolFolder.adopt(self._root):
-                    await self._adopt(folder)
-            except Exception:
-                logger.exception("Answers that dead processes gave could not be kept; it will be tried again")
-            await asyncio.sleep(self._adopt_every_s)
+    async def _adopt_all(self) -> None:
+        for folder in SpoolFolder.adopt(self._root):
+            await self._adopt(folder)
 
     async def _adopt(self, folder: SpoolFolder) -> None:
         try:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import new_id, new_tail
-from app.schemas.items import parse_items
+from app.schemas.conversations import parse_added
 from tests.support.gateway import Gateway, new_user, running_gateway
 from tests.support.mongo import MongoServer
 from tests.support.openai_schema import needs_openai_schema, validate
@@ -384,7 +384,7 @@ async def test_what_is_sent_twice_under_one_key_happens_once(client: httpx.Async
 async def test_what_was_cut_short_is_completed_by_the_next_try(gateway: Gateway, client: httpx.AsyncClient):
     made = await created(client)
     owner = (await gateway.services.stores.conversations._conversations.find_one({"_id": made["id"]}))["owner"]  # type: ignore[reportPrivateUsage]
-    service, tail, bodies = gateway.services.conversations, new_tail(), parse_items([HELLO, HELLO])
+    service, tail, bodies = gateway.services.conversations, new_tail(), parse_added({"items": [HELLO, HELLO]})
     whole = await service.add_items(owner, made["id"], bodies, tail)
     await gateway.services.stores.items.delete(owner, made["id"], whole[1].id)
     await service.add_items(owner, made["id"], bodies, tail)
