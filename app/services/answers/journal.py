@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.errors import DatabaseUnavailable, ServiceUnavailable
+from app.services.answers.aside import Aside
 from app.services.answers.keeper import Keeper
 from app.services.answers.keeping import Keeping
 from app.services.answers.record import Record, read_back
@@ -25,8 +26,6 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 COMPLAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 30.0
-UNKEPT = ".unkept"
-"""What the files of answers end with that no database takes: they lie beside the folders until an operator looks."""
 
 
 class Journal:
@@ -35,7 +34,8 @@ class Journal:
     Args:
         root: The folder that the processes of a node have theirs in.
         keeper: Keeps what is over.
-        most_mb: How much may wait on disk, in MiB, before nothing is taken on that has to be kept.
+        most_mb: How much may wait on disk, in MiB, before nothing is taken on that has to be kept. What no database
+            takes may be as much again.
         adopt_every_s: How often is looked for what dead processes left, in seconds.
         clock: Monotonic seconds.
     """
@@ -52,6 +52,7 @@ class Journal:
         self.keeper = keeper
         self._root = root
         self._most = most_mb * 1024 * 1024
+        self._aside = Aside(root, self._most)
         self._adoptions = Periodic(
             self._adopt_all, name="keeping answers that dead processes gave", every_s=adopt_every_s, at_once=True
         )
@@ -183,7 +184,7 @@ class Journal:
             except Exception:
                 # One that cannot be kept must not keep the others back.
                 record.save()
-                self._put_aside(record.path, record.keeping.owner)
+                self._aside.put(record.path, record.keeping.owner)
             else:
                 self._is_back()
             wait_s = FIRST_WAIT_S
@@ -221,19 +222,9 @@ class Journal:
         except DatabaseUnavailable:
             raise
         except Exception:
-            self._put_aside(path, "somebody")
+            self._aside.put(path, "somebody")
         else:
             await asyncio.to_thread(path.unlink, missing_ok=True)
-
-    def _put_aside(self, path: Path, owner: str) -> None:
-        """Have one that cannot be kept keep nothing back, and be there for whoever finds out why."""
-        aside = self._root / f"{path.parent.name}-{path.stem}{UNKEPT}"
-        try:
-            path.rename(aside)
-        except OSError as error:
-            logger.exception("An answer of %s cannot be kept, nor put aside: %s", owner, error)
-        else:
-            logger.exception("An answer of %s cannot be kept, and is put aside: %s", owner, aside)
 
     def _is_away(self) -> None:
         if not self._away:
