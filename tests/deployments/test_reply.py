@@ -13,7 +13,7 @@ from app.services.asgi_call import ASGIApp, Receive, Scope, Send, tally_of
 from app.services.backend import EngineRequest
 from deployments.engines.base import EngineDead
 from deployments.reply import ReplyHead, reply
-from deployments.reports import Orphan
+from deployments.slate.slate import Line, Slate
 from tests.deployments.link.conftest import body, start
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -52,8 +52,8 @@ def failing(error: Exception, *, midway: bool) -> ASGIApp:
 
 
 async def test_an_answer_is_followed_by_what_it_took():
-    orphans: list[Orphan] = []
-    messages = [message async for message in reply(hello, counted(), orphans.extend)]
+    orphans: list[Line] = []
+    messages = [message async for message in reply(hello, counted(), orphans.extend, Slate())]
     assert isinstance(messages[0], ReplyHead)
     assert b"".join([messages[0].first, *(part for part in messages[1:-1] if isinstance(part, bytes))]) == b"onetwo"
     assert messages[-1] == TOOK
@@ -62,9 +62,9 @@ async def test_an_answer_is_followed_by_what_it_took():
 
 @pytest.mark.parametrize("midway", [True, False])
 async def test_a_failure_comes_behind_what_was_taken_by_then(midway: bool):
-    orphans: list[Orphan] = []
+    orphans: list[Line] = []
     messages: list[Any] = []
-    coming = reply(failing(EngineDead("gone"), midway=midway), counted(), orphans.extend)
+    coming = reply(failing(EngineDead("gone"), midway=midway), counted(), orphans.extend, Slate())
     for _ in range(1 + midway):
         messages.append(await anext(coming))
     with pytest.raises(EngineDead, match="gone"):
@@ -74,17 +74,17 @@ async def test_a_failure_comes_behind_what_was_taken_by_then(midway: bool):
 
 
 async def test_what_nobody_hears_any_more_is_an_orphan():
-    orphans: list[Orphan] = []
-    async with aclosing(reply(patient, counted(), orphans.extend)) as messages:
+    orphans: list[Line] = []
+    async with aclosing(reply(patient, counted(), orphans.extend, Slate())) as messages:
         assert isinstance(await anext(messages), ReplyHead)
     assert [(orphan.account, orphan.usage) for orphan in orphans] == [(b"account", TOOK)]
 
 
 async def test_so_is_what_is_cancelled():
-    orphans: list[Orphan] = []
+    orphans: list[Line] = []
 
     async def read() -> None:
-        async with aclosing(reply(patient, counted(), orphans.extend)) as messages:
+        async with aclosing(reply(patient, counted(), orphans.extend, Slate())) as messages:
             async for _ in messages:
                 pass
 
@@ -96,8 +96,8 @@ async def test_so_is_what_is_cancelled():
 
 
 async def test_without_an_account_there_is_nothing_to_report():
-    orphans: list[Orphan] = []
-    async with aclosing(reply(patient, counted(b""), orphans.extend)) as messages:
+    orphans: list[Line] = []
+    async with aclosing(reply(patient, counted(b""), orphans.extend, Slate())) as messages:
         await anext(messages)
     assert orphans == []
 
@@ -107,4 +107,4 @@ async def test_an_application_that_counts_nothing_took_nothing():
         await start(send)
         await body(send, b"x", more=False)
 
-    assert [message async for message in reply(plain, counted(), lambda _: None)][-1] == NOTHING
+    assert [message async for message in reply(plain, counted(), lambda _: None, Slate())][-1] == NOTHING
