@@ -76,8 +76,10 @@ class Adoption:
         remains = [each for path in folder.files("slate") for each in read(path)]
         if not remains:
             return True
-        logger.info("what %s calls took is taken over from a replica that died: %s", len(remains), folder.path)
-        return await self._deliver(folder.path.name, remains)
+        kept = await self._deliver(folder.path.name, remains)
+        if kept:
+            logger.info("what %s calls had taken of a replica that died is kept: %s", len(remains), folder.path)
+        return kept
 
     async def _run(self) -> None:
         while True:
