@@ -74,8 +74,7 @@ class Listener:
         self._host = host
         self._places = places
         self._grants = Grants()
-        self._unwritten = Unwritten(on_orphans)
-        self._slate = Slate() if slate is None else slate
+        self._unwritten = Unwritten(on_orphans, slate)
         self._links: set[_Link] = set()
         self._calls: set[_Call] = set()
         self._server: asyncio.Server | None = None
@@ -125,25 +124,18 @@ class Listener:
             await asyncio.wait(tasks)
 
     def _link(self) -> _Link:
-        return _Link(self._app, self._grants, self._unwritten, self._slate, self._links, self._calls)
+        return _Link(self._app, self._grants, self._unwritten, self._links, self._calls)
 
 
 class _Link(asyncio.Protocol):
     """One connection: first a handshake, then frames."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
-        self,
-        app: ASGIApp,
-        grants: Grants,
-        unwritten: Unwritten,
-        slate: Slate,
-        links: set[_Link],
-        calls: set[_Call],
+    def __init__(
+        self, app: ASGIApp, grants: Grants, unwritten: Unwritten, links: set[_Link], calls: set[_Call]
     ) -> None:
         self._app = app
         self._grants = grants
         self._unwritten = unwritten
-        self._slate = slate
         self._links = links
         self._all_calls = calls
         self._lost = False
@@ -256,7 +248,7 @@ class _Link(asyncio.Protocol):
             request = msgspec.msgpack.decode(payload, type=Request)
             if stream in self._calls:
                 raise WireError(f"stream {stream} is taken")
-            line = self._slate.line(request.account)
+            line = self._unwritten.line(request.account)
             self._calls[stream] = call = _Call(self, stream, self._app, request, line)
             self._all_calls.add(call)
         elif kind == Kind.WRITTEN:

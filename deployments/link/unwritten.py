@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 
-from deployments.slate.slate import Line
+from deployments.slate.slate import Line, Slate
 
 logger = logging.getLogger("manta")
 
@@ -22,17 +22,23 @@ class Unwritten:
 
     Args:
         on_orphans: Gets what a gateway left behind.
+        slate: Where calls have their lines, for the case that this process dies; None for nowhere.
         capacity: How many are kept; beyond that the oldest are dropped.
     """
 
-    def __init__(self, on_orphans: OnOrphans, capacity: int = CAPACITY) -> None:
+    def __init__(self, on_orphans: OnOrphans, slate: Slate | None = None, capacity: int = CAPACITY) -> None:
         self._on_orphans = on_orphans
+        self._slate = Slate() if slate is None else slate
         self._capacity = capacity
         self._kept: dict[tuple[Hashable, int], Line] = {}
         self._settled: asyncio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def line(self, account: bytes) -> Line:
+        """A new call's."""
+        return self._slate.line(account)
 
     def keep(self, link: Hashable, stream: int, ended: Line) -> None:
         """A call has ended, and its gateway has been told what it took."""

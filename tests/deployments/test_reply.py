@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from app.services.asgi_call import ASGIApp, Receive, Scope, Send, tally_of
 from app.services.backend import EngineRequest
 from deployments.engines.base import EngineDead
 from deployments.reply import ReplyHead, reply
-from deployments.slate.slate import Line, Slate
+from deployments.slate.file import read
+from deployments.slate.slate import NAME, Line, Slate
 from tests.deployments.link.conftest import body, start
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -108,3 +110,32 @@ async def test_an_application_that_counts_nothing_took_nothing():
         await body(send, b"x", more=False)
 
     assert [message async for message in reply(plain, counted(), lambda _: None, Slate())][-1] == NOTHING
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_while_nobody_has_it_on_record_it_stands_on_the_slate(tmp_path: Path, heard: bool):
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        tally_of(scope).usage = Usage(7)
+        for so_far in (0, 2):
+            tally_of(scope).so_far = so_far
+            await (body(send, b"two") if so_far else start(send))
+        await go_on.wait()
+        tally_of(scope).usage = TOOK
+        await body(send, b"three", more=False)
+
+    def standing() -> list[Usage]:
+        return [each.usage for path in tmp_path.glob(f"*/{NAME}") for each in read(path)]
+
+    go_on, orphans = asyncio.Event(), list[Line]()
+    messages = reply(counting, counted(), orphans.extend, Slate.make(tmp_path, 1))
+    await anext(messages)
+    assert standing() == [Usage(7, 2)]
+    go_on.set()
+    if heard:
+        assert [message async for message in messages][-1] == TOOK
+        assert standing() == []
+    else:
+        await messages.aclose()
+        assert standing() == [TOOK]
+        assert orphans[0].usage == TOOK

@@ -65,7 +65,7 @@ def written(tmp_path: Path) -> Iterator[Written]:
 
 
 async def call(there: Replica, written: Written, meter: Recorder) -> tuple[Link, Callable[[], None]]:
-    there.listener._slate = written.slate  # pyright: ignore[reportPrivateUsage]
+    there.listener._unwritten._slate = written.slate  # pyright: ignore[reportPrivateUsage]
     link = await there.link()
     answer = link.send(REQUEST, meter)
     await answer.begun()
