@@ -18,6 +18,7 @@ from app.storage.items import Items
 from app.storage.limit_tables import LimitTables
 from app.storage.limits import Limits
 from app.storage.logins import Logins
+from app.storage.merges import Merges
 from app.storage.ownership import Ownership
 from app.storage.processes import Processes
 from app.storage.project_users import ProjectUsers
@@ -45,6 +46,7 @@ class Stores:
     sessions: Sessions
     audit_log: AuditLog
     ownership: Ownership
+    merges: Merges
     projects: Projects
     project_users: ProjectUsers
     logins: Logins
@@ -83,6 +85,7 @@ class Stores:
             sessions=Sessions(database),
             audit_log=AuditLog(database),
             ownership=Ownership(database, said, stored_chats),
+            merges=Merges(database),
             projects=Projects(database),
             project_users=ProjectUsers(database),
             logins=Logins(database),
@@ -124,5 +127,5 @@ class Stores:
             self.response_events,
         )
         threads = (self.assistants, self.runs, self.run_steps)
-        for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept, *threads):
+        for store in (*identity, self.project_users, self.ownership, self.merges, self.limits, *usage, *kept, *threads):
             await store.prepare()

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.ids import new_id
 from app.domain.model_state import ModelState
-from app.errors import EngineCrashed, ModelStarting
+from app.errors import DatabaseUnavailable, EngineCrashed, ModelStarting
 from app.services.backend import EngineResponse
 from app.services.catalog import CatalogEntry
 from tests.support.chats import NEW, PATH, asking, chunks_of, person, read_on, read_some, text_of, whole_frames
@@ -353,6 +353,34 @@ async def test_one_whose_caller_leaves_while_it_is_taken_back_may_be_asked_again
             return (await one.client.post(PATH, **asked)).status_code == 200
 
         assert await until(answered)
+
+
+@pytest.mark.parametrize("during", ["forget", "begin"])
+async def test_what_cannot_be_taken_back_at_once_goes_later(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, during: str
+):
+    stored_chats = gateway.services.stores.stored_chats
+    begin = stored_chats.begin
+
+    async def starting(*_: Any) -> Any:
+        raise ModelStarting("not yet")
+
+    async def going_away(*args: Any, **fields: Any) -> None:
+        monkeypatch.undo()
+        if during == "begin":
+            # It is stored, and the word of that is lost.
+            await begin(*args, **fields)
+        raise DatabaseUnavailable("away")
+
+    async with person(gateway) as one:
+        monkeypatch.setattr(stored_chats, during, going_away)
+        with gateway.backend.replaced(starting):
+            assert (await one.client.post(PATH, json=asking("One?", store=True))).status_code == 503
+
+        async def gone() -> bool:
+            return await everything(gateway, one.user.id) == {}
+
+        assert await until(gone)
 
 
 async def test_of_one_that_could_not_be_begun_no_chat_is_left(gateway: Gateway):
