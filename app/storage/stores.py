@@ -32,6 +32,7 @@ from app.storage.stored_chats import StoredChats
 from app.storage.usage_days import UsageDays
 from app.storage.usage_events import UsageEvents
 from app.storage.usage_lots import UsageLots
+from app.storage.usage_remains import UsageRemains
 from app.storage.usage_rollup import UsageRollupState
 from app.storage.users import Users
 
@@ -55,6 +56,7 @@ class Stores:
     usage_lots: UsageLots
     usage_days: UsageDays
     usage_rollup: UsageRollupState
+    usage_remains: UsageRemains
     conversations: Conversations
     items: Items
     conversation_words: ConversationWords
@@ -93,6 +95,7 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
+            usage_remains=UsageRemains(database),
             conversations=conversations,
             items=items,
             conversation_words=words,
@@ -113,7 +116,7 @@ class Stores:
             DatabaseUnavailable: The database did not answer.
         """
         identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
-        usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup)
+        usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup, self.usage_remains)
         kept = (
             self.conversations,
             self.items,
