@@ -6,12 +6,13 @@ Everything that those APIs answer is accepted as it was sent, SDKs' own fields a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import msgspec
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from app.errors import InvalidJson
+from app.errors import InvalidJson, InvalidRequest
 from app.schemas.common import MAX_MESSAGES, Strict
 from app.schemas.item_content import (
     MAX_PARTS,
@@ -26,6 +27,9 @@ from app.schemas.json_body import MAX_DEPTH, TooComplex, is_object, parse_json
 from app.schemas.problem import TAG, wrong
 
 MAX_ITEMS = MAX_MESSAGES
+MAX_ITEM_BYTES = 10 * 1024 * 1024
+"""Of one as JSON: as long as OpenAI lets a text be, and less than the database takes at once."""
+
 _KINDS = "type: 'message', 'function_call', 'function_call_output', 'reasoning' or 'item_reference'"
 
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -178,6 +182,30 @@ AnyItem = Annotated[
 Items = Annotated[list[AnyItem], Field(max_length=MAX_ITEMS, fail_fast=True)]
 
 
-def shown_items(items: Sequence[AnyItem]) -> list[Body]:
-    """The checked items in the shape that the API shows."""
-    return [item.shown() for item in items]
+def shown_items(items: Sequence[AnyItem], param: str = "items") -> list[Body]:
+    """The checked items in the shape that the API shows.
+
+    Raises:
+        InvalidRequest: See ``check_sizes``.
+    """
+    bodies = [item.shown() for item in items]
+    check_sizes(bodies, param)
+    return bodies
+
+
+def check_sizes(bodies: Sequence[Mapping[str, Any]], param: str) -> None:
+    """Refuse what could not be stored as an item, before anything is.
+
+    Args:
+        param: The list that they came in.
+
+    Raises:
+        InvalidRequest: One is too long; ``param`` says which.
+    """
+    for index, body in enumerate(bodies):
+        size = len(msgspec.json.encode(body))
+        if size > MAX_ITEM_BYTES:
+            place = f"{param}[{index}]"
+            raise InvalidRequest(
+                f"`{place}` has {size} bytes, and may have at most {MAX_ITEM_BYTES}. Send it in parts.", param=place
+            )

@@ -10,6 +10,7 @@ from app.domain.conversation import Conversation, new_conversation
 from app.domain.item import Item, position, turn_of
 from app.domain.page import PageRequest
 from app.errors import InvalidRequest
+from app.schemas.items import check_sizes
 from app.schemas.keep import ToKeep
 from app.schemas.request import ParsedRequest
 from app.services import Services
@@ -73,13 +74,14 @@ async def opened(services: Services, owner: str, keep: ToKeep, parsed: ParsedReq
 
     Raises:
         DatabaseUnavailable: The database did not answer.
-        InvalidRequest: It asks nothing.
+        InvalidRequest: It asks nothing, or more at once than can be stored.
         NotFound: They have no such conversation.
     """
     messages: list[Message] = parsed.payload["messages"]
     heads = next((at for at, message in enumerate(messages) if message["role"] not in INSTRUCTS), len(messages))
     if heads == len(messages):
         raise InvalidRequest("A conversation goes on with a message that is not the system's.", param="messages")
+    check_sizes(messages, "messages")
     stores = services.stores
     id_ = keep.conversation or f"conv_{attempt.tail}"
     found = None

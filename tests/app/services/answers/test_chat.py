@@ -400,9 +400,9 @@ async def test_of_one_that_could_not_be_begun_no_chat_is_left(gateway: Gateway):
         conversations = gateway.services.stores.conversations
         begin_turn = conversations.begin_turn
 
-        async def deleting(owner: str, id_: str) -> int | None:
+        async def deleting(owner: str, id_: str, **fields: Any) -> int | None:
             await conversations.delete(owner, id_)
-            return await begin_turn(owner, id_)
+            return await begin_turn(owner, id_, **fields)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conversations, "begin_turn", deleting)
