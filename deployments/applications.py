@@ -80,13 +80,17 @@ class Applications:
         weights_dir: Where replicas keep their weights, on whatever node they are.
         manager_app: The application that replicas report to.
         link_host: See ``Settings``.
+        slates_dir: Where replicas have their slates, on whatever node they are.
         prewarm: Whether replicas start from their node's pre-warmed server, where it has one.
     """
 
-    def __init__(self, weights_dir: str, manager_app: str, link_host: str | None, *, prewarm: bool) -> None:
+    def __init__(
+        self, weights_dir: str, manager_app: str, link_host: str | None, slates_dir: str, *, prewarm: bool
+    ) -> None:
         self._weights_dir = weights_dir
         self._manager_app = manager_app
         self._link_host = link_host
+        self._slates_dir = slates_dir
         self._prewarm = prewarm
 
     async def views(self) -> dict[str, dict[str, AppView]]:
@@ -95,7 +99,9 @@ class Applications:
 
     async def deploy(self, spec: ModelSpec) -> None:
         """Bring an application up; where it runs already, change in place what can be."""
-        target = application(spec, self._weights_dir, self._manager_app, self._link_host, prewarm=self._prewarm)
+        target = application(
+            spec, self._weights_dir, self._manager_app, self._link_host, self._slates_dir, prewarm=self._prewarm
+        )
         await asyncio.to_thread(
             serve.run_many,
             [RunTarget(target, name=spec.app_name, route_prefix=None)],

@@ -37,7 +37,9 @@ from deployments.orphan_usage import OrphanUsage
 from deployments.prewarm.nodes import PrewarmedNodes
 from deployments.pull import pull
 from deployments.reconciler import Reconciler
-from deployments.reports import ActivityReport, Orphan, PhaseReport, PullReport
+from deployments.reports import ActivityReport, Orphan, PhaseReport, PullReport, Remains
+from deployments.slate.adoption import SLATES_FOLDER
+from deployments.slate.sweep import ManagerSweep
 
 logger = logging.getLogger("manta")
 
@@ -100,12 +102,18 @@ class ModelManager:
     async def report(self, report: PhaseReport | ActivityReport | PullReport) -> None:
         """Hear from a replica or a fetching task."""
         await self._started.wait()
+        self._sweep.hear(report)
         self._reconciler.hear(report)
 
     async def orphans(self, orphans: list[Orphan]) -> None:
         """Hear from a replica what requests took whose gateway is gone; the same ones perhaps more than once."""
         await self._started.wait()
         await self._usage.take(orphans)
+
+    async def remains(self, slate: str, remains: list[Remains]) -> bool:
+        """Hear how far the calls of a dead replica had come, perhaps more than once; whether that is kept."""
+        await self._started.wait()
+        return await self._usage.keep(slate, remains)
 
     async def demand(self, gateway: str, queued: Mapping[str, int]) -> None:
         """Hear from a gateway how many requests wait there, by model."""
@@ -154,24 +162,29 @@ class ModelManager:
     async def _run(self, database: DeploymentHandle[Any] | None) -> None:
         uri = await uri_of(self._settings, database)
         client = Database(uri, self._settings.mongodb_database, timeout_s=self._settings.mongodb_timeout_s, pool_size=2)
-        ledger = UsageLedger(
-            UsageEvents(client), self._settings.state_dir / USAGE_FOLDER, grace_s=self._settings.usage_grace_s
-        )
+        events = UsageEvents(client)
+        ledger = UsageLedger(events, self._settings.state_dir / USAGE_FOLDER, grace_s=self._settings.usage_grace_s)
         await ledger.start()
-        self._usage = OrphanUsage(ledger.write)
+        self._usage = OrphanUsage(ledger.write, events.remains)
         self._registry = Registry(self._files, ModelRecords(client), self._settings.least_replicas)
         loading = asyncio.create_task(self._load())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(loading), ALONE_S)
         prewarm = self._settings.prewarm == "auto"
-        applications = Applications(str(self._settings.weights), self._app, self._settings.link_host, prewarm=prewarm)
+        slates = self._settings.state_dir / SLATES_FOLDER
+        self._sweep = ManagerSweep(slates, self._app, self._usage.keep)
+        applications = Applications(
+            str(self._settings.weights), self._app, self._settings.link_host, str(slates), prewarm=prewarm
+        )
         self._reconciler = Reconciler(self._registry, applications, PrewarmedNodes() if prewarm else None)
         if self._loaded:
             self._reconciler.trust_registry()
         self._started.set()
+        self._sweep.start()
         try:
             await self._reconciler.run()
         finally:
+            self._sweep.stop()
             loading.cancel()
             await self._reconciler.stop()
             await ledger.close()

@@ -37,6 +37,8 @@ from deployments.prewarm.nodes import is_prewarmed, launcher
 from deployments.reply import ReplyHead, reply
 from deployments.reporter import Reporter, own_place
 from deployments.reports import PhaseReport
+from deployments.slate.adoption import Adoption
+from deployments.slate.slate import Slate
 from deployments.start_clock import PhaseClock
 from deployments.weights import WeightsError, fetch
 
@@ -59,13 +61,19 @@ class ModelReplica:
         weights_dir: Where weights are kept on this node.
         manager_app: The application whose manager hears of the start.
         link_host: The address to be reached at by gateways; None for the node's own.
+        slates_dir: Where replicas of this node have their slates.
     """
 
-    async def __init__(self, spec: dict[str, Any], weights_dir: str, manager_app: str, link_host: str | None) -> None:
+    async def __init__(
+        self, spec: dict[str, Any], weights_dir: str, manager_app: str, link_host: str | None, slates_dir: str
+    ) -> None:
         configure_logging()
         self._spec = ModelSpec.model_validate(spec)
         self._place = own_place()
         self._reporter = Reporter(self._spec, manager_app, self._place)
+        # Before anything that takes time: what dead replicas have left is waited for.
+        self._adoption = Adoption(Path(slates_dir), self._reporter.remains)
+        self._adoption.start()
         clock = PhaseClock(self._reporter)
         try:
             weights = await self._fetch(Path(weights_dir), clock)
@@ -78,7 +86,8 @@ class ModelReplica:
         host = link_host or ray.util.get_node_ip_address()
         self._orphans = Orphans(self._reporter.orphans)
         places = self._spec.limits.max_ongoing_requests
-        self._listener = Listener(self._app, self._place.replica, host, places, self._orphans.take)
+        self._slate = Slate.make(Path(slates_dir), places)
+        self._listener = Listener(self._app, self._place.replica, host, places, self._orphans.take, self._slate)
         await self._listener.start()
         if self._spec.has_several:
             await self._named(self._place.replica)  # pyright: ignore[reportCallIssue] (Serve's types have lost the method)
@@ -119,7 +128,7 @@ class ModelReplica:
         Raises:
             EngineDead: The engine died before it answered anything.
         """
-        async with aclosing(reply(self._app, request, self._orphans.take)) as messages:
+        async with aclosing(reply(self._app, request, self._orphans.take, self._slate)) as messages:
             async for message in messages:
                 yield message
 
@@ -146,11 +155,15 @@ class ModelReplica:
     async def __del__(self) -> None:
         if watch := getattr(self, "_watch", None):
             watch.cancel()
+        if adoption := getattr(self, "_adoption", None):
+            adoption.stop()
         if listener := getattr(self, "_listener", None):
             await listener.drain()
             await listener.stop()
         if orphans := getattr(self, "_orphans", None):
             await orphans.settle(LAST_REPORTS_S)
+        if slate := getattr(self, "_slate", None):
+            slate.close()
         if engine := getattr(self, "_engine", None):
             await engine.stop()
 
@@ -200,8 +213,14 @@ def router_config(max_replicas: int) -> RequestRouterConfig:
     return RequestRouterConfig(max_backoff_s=longest_s)
 
 
-def application(
-    spec: ModelSpec, weights_dir: str, manager_app: str, link_host: str | None, *, prewarm: bool = False
+def application(  # noqa: PLR0913 - made in one place
+    spec: ModelSpec,
+    weights_dir: str,
+    manager_app: str,
+    link_host: str | None,
+    slates_dir: str,
+    *,
+    prewarm: bool = False,
 ) -> Application:
     """The model's Serve application.
 
@@ -210,6 +229,7 @@ def application(
         weights_dir: See ``ModelReplica``.
         manager_app: See ``ModelReplica``.
         link_host: See ``ModelReplica``.
+        slates_dir: See ``ModelReplica``.
         prewarm: Whether replicas start from their node's pre-warmed server, where it has one.
     """
     limits = spec.limits
@@ -231,4 +251,5 @@ def application(
         **group_options(spec),
         autoscaling_config=autoscaling_config(spec),
     )
-    return deployment.bind(spec.model_dump(mode="json", exclude_unset=True), weights_dir, manager_app, link_host)
+    values = spec.model_dump(mode="json", exclude_unset=True)
+    return deployment.bind(values, weights_dir, manager_app, link_host, slates_dir)

@@ -1,4 +1,4 @@
-"""The manager's end of what replicas report of requests whose gateway is gone."""
+"""The manager's end of what replicas report of requests whose gateway is gone, and of what dead replicas left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.domain.usage import UsageDraft, UsageEvent
-from deployments.reports import Orphan
+from app.domain.usage import Usage, UsageDraft, UsageEvent
+from app.errors import DatabaseUnavailable
+from app.storage.usage_remains import UsageRemains
+from deployments.reports import Orphan, Remains
 
 logger = logging.getLogger("manta")
 
@@ -18,10 +20,12 @@ class OrphanUsage:
 
     Args:
         write: Puts an event on record, once for each request id.
+        remains: What dead replicas left.
     """
 
-    def __init__(self, write: Callable[[UsageEvent], None]) -> None:
+    def __init__(self, write: Callable[[UsageEvent], None], remains: UsageRemains) -> None:
         self._write = write
+        self._remains = remains
 
     async def take(self, orphans: list[Orphan]) -> None:
         """Put these on record."""
@@ -32,6 +36,27 @@ class OrphanUsage:
                 logger.error("what a request took is lost, for its account cannot be read: %s", error)
             else:
                 self._write(event)
+
+    async def keep(self, slate: str, remains: list[Remains]) -> bool:
+        """Keep what stood on a slate for whoever settles what the gateways of these requests may leave.
+
+        Returns:
+            Whether the database has it; perhaps it has some of it.
+        """
+        usage: dict[str, Usage] = {}
+        for each in remains:
+            try:
+                request_id = UsageDraft.decode(each.account).request_id
+            except msgspec.MsgspecError as error:
+                logger.error("what a request took is lost, for its account cannot be read: %s", error)
+            else:
+                # A request may have come to one replica twice, when its connection had been lost.
+                usage[request_id] = usage.get(request_id, Usage()) + each.usage
+        try:
+            await self._remains.insert(slate, usage)
+        except DatabaseUnavailable:
+            return False
+        return True
 
 
 def event_of(orphan: Orphan) -> UsageEvent:

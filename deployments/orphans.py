@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from deployments.reports import Orphan
+from deployments.slate.slate import Line
 
 logger = logging.getLogger("manta")
 
@@ -31,10 +32,10 @@ class Orphans:
 
     def __init__(self, deliver: Deliver, capacity: int = CAPACITY) -> None:
         self._deliver = deliver
-        self._waiting: deque[Orphan] = deque(maxlen=capacity)
+        self._waiting: deque[Line] = deque(maxlen=capacity)
         self._task: asyncio.Task[None] | None = None
 
-    def take(self, orphans: list[Orphan]) -> None:
+    def take(self, orphans: list[Line]) -> None:
         """Have these delivered."""
         maxlen = self._waiting.maxlen or 0
         if (over := len(self._waiting) + len(orphans) - maxlen) > 0:
@@ -59,13 +60,15 @@ class Orphans:
             batch = list(self._waiting)[:BATCH]
             try:
                 async with asyncio.timeout(DELIVER_S):
-                    await self._deliver(batch)
+                    await self._deliver([Orphan(each.account, each.usage, each.ended_at_ms) for each in batch])
             except Exception as error:
                 logger.warning("what %s requests took was not taken yet: %s", len(self._waiting), error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, RETRY_S[1])
                 continue
             pause = RETRY_S[0]
+            for each in batch:
+                each.wipe()
             while batch and self._waiting and self._waiting[0] is batch[0]:
                 self._waiting.popleft()
                 batch.pop(0)

@@ -86,14 +86,17 @@ class Queues:
 
     async def _tell(self) -> None:
         try:
-            while True:
-                told = dict(self._counts)
-                try:
-                    await self._manager.demand.remote(self._name, told)
-                except Exception as error:
-                    logger.warning("the model manager did not hear of waiting requests: %s", error)
-                if not told:
-                    return
+            # Whoever comes while nobody is told of has to be told of too: the manager makes room for those it hears of.
+            while told := dict(self._counts):
+                await self._tell_of(told)
                 await asyncio.sleep(REPEAT_S)
+                if not self._counts:
+                    await self._tell_of({})
         finally:
             self._telling = None
+
+    async def _tell_of(self, queued: dict[str, int]) -> None:
+        try:
+            await self._manager.demand.remote(self._name, queued)
+        except Exception as error:
+            logger.warning("the model manager did not hear of waiting requests: %s", error)

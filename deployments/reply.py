@@ -16,7 +16,7 @@ from app.services.asgi_call import ASGIApp
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_call
 from deployments.link.unwritten import OnOrphans
-from deployments.reports import Orphan
+from deployments.slate.slate import Slate
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ReplyHead:
 
 
 async def reply(
-    app: ASGIApp, request: EngineRequest, on_orphans: OnOrphans
+    app: ASGIApp, request: EngineRequest, on_orphans: OnOrphans, slate: Slate
 ) -> AsyncGenerator[ReplyHead | bytes | Usage]:
     """Run one request.
 
@@ -41,17 +41,23 @@ async def reply(
         app: The engine's application.
         request: It.
         on_orphans: Gets what it took where nobody listens any more.
+        slate: Where it has its line.
 
     Raises:
         Exception: What the application raised.
     """
     call = engine_call(app, request)
+    line = slate.line(request.account)
     told = False
     try:
         try:
             await call.start()
-            yield ReplyHead(call.status, call.content_type, await call.read())
+            line.begins(call.tally.usage)
+            head = ReplyHead(call.status, call.content_type, await call.read())
+            line.gave(call.tally.so_far)
+            yield head
             while chunk := await call.read():
+                line.gave(call.tally.so_far)
                 yield chunk
         except Exception:
             yield call.tally.usage
@@ -63,5 +69,8 @@ async def reply(
         try:
             await call.aclose()
         finally:
-            if request.account and not told:
-                on_orphans([Orphan(request.account, call.tally.usage, int(time.time() * 1000))])
+            line.ends(call.tally.usage, int(time.time() * 1000))
+            if told:
+                line.wipe()
+            elif request.account:
+                on_orphans([line])

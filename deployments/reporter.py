@@ -15,7 +15,7 @@ from ray import serve
 
 from app.domain.model_spec import ModelSpec
 from app.domain.model_state import StartPhase, StartTimes
-from deployments.reports import ActivityReport, LogPlace, Orphan, Phase, PhaseReport
+from deployments.reports import ActivityReport, LogPlace, Orphan, Phase, PhaseReport, Remains
 
 logger = logging.getLogger("manta")
 
@@ -81,6 +81,16 @@ class Reporter:
         if self._manager is None:
             raise RuntimeError("there is no manager")
         await self._manager.orphans.remote(orphans)
+
+    async def remains(self, slate: str, remains: list[Remains]) -> bool:
+        """Hand over how far the calls of a dead replica had come; whether that is kept.
+
+        Raises:
+            Exception: The manager did not take it, or not that anybody knows of.
+        """
+        if self._manager is None:
+            raise RuntimeError("there is no manager")
+        return await self._manager.remains.remote(slate, remains)
 
     def _report(self, phase: Phase, **known: Any) -> PhaseReport:
         return PhaseReport(self._spec.id, self._spec.digest, phase, age_s=age_s(), place=self._place, **known)

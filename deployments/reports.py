@@ -91,6 +91,19 @@ class Orphan:
     ended_at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """How far a request had come at a replica that died.
+
+    Attributes:
+        account: Its ``UsageDraft``, encoded.
+        usage: What is known to have been taken for it; of its answer, what had left.
+    """
+
+    account: bytes
+    usage: Usage
+
+
 def following(last: PhaseReport | None, report: PhaseReport) -> PhaseReport:
     """The newest report, with what an earlier one of the same spec knew: another replica may have got further."""
     if last is None or report.phase == "ready":

@@ -26,8 +26,7 @@ from app.domain.user import User
 from app.main import PREFIXES
 from app.routers.dependencies import PUBLIC, REQUIREMENTS, Admin, Inferrer, Requirement
 from app.schemas.assistants import CreateAssistantRequest
-from app.schemas.conversations import CreateConversationRequest
-from app.schemas.items import parse_items
+from app.schemas.conversations import CreateConversationRequest, parse_added
 from app.schemas.threads import CreateThreadRequest
 from app.storage.users import now_ms
 from tests.support import callers
@@ -73,7 +72,7 @@ async def new_conversation(gateway: Gateway, owner: User, _: Mapping[str, str]) 
 
 async def new_item(gateway: Gateway, owner: User, ids: Mapping[str, str]) -> str:
     conversations = gateway.services.conversations
-    (item,) = await conversations.add_items(owner.id, ids["conversation_id"], parse_items(MINE))
+    (item,) = await conversations.add_items(owner.id, ids["conversation_id"], parse_added({"items": MINE}))
     return item.id
 
 

@@ -79,7 +79,7 @@ def stored_body(item: Mapping[str, Any], id_: str) -> dict[str, Any]:
     """An item that a caller sent, as it is stored and shown: under an id of ours.
 
     Args:
-        item: One that passed ``parse_items``, which brings items into the shape that the API shows.
+        item: In the shape that the API shows: ``shown_items`` brings checked ones into it.
         id_: Its id here. Whatever id it came with is another's word.
     """
     rest = {name: value for name, value in item.items() if name not in ("type", "id")}

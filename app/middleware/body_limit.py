@@ -40,7 +40,8 @@ class BodyLimitMiddleware:
         await self.app(scope, counted, send)
 
     def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(f"The request body is over the limit of {self.max_bytes} bytes. Send less.")
+        message = f"The request body is over the limit of {self.max_bytes} bytes (MANTA_MAX_BODY_BYTES). Send less."
+        return PayloadTooLarge(message)
 
 
 def _digits(value: bytes) -> bytes:

@@ -22,7 +22,7 @@ from app.routers.dependencies import (
     cookie_of,
     credential_of,
     is_from_own_page,
-    json_body,
+    optional_json_body,
 )
 from app.schemas.body import parse
 from app.schemas.identity import LogoutRequest, RefreshRequest
@@ -125,4 +125,4 @@ async def _token_in_body(request: Request) -> str | None:
 
 async def _body(request: Request) -> dict[str, Any]:
     # These endpoints can be called with nothing at all.
-    return await json_body(request) if request.method == "POST" and await request.body() else {}
+    return await optional_json_body(request) if request.method == "POST" else {}

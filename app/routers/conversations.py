@@ -12,7 +12,14 @@ from app.domain.page import Page, PageRequest
 from app.domain.words import wanted_words
 from app.errors import InvalidRequest
 from app.openapi import request_body
-from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
+from app.routers.dependencies import (
+    IdentifiedReader,
+    IdentifiedWriter,
+    JsonBody,
+    OptionalJsonBody,
+    PageDep,
+    ServicesDep,
+)
 from app.routers.idempotent import once
 from app.schemas.body import parse
 from app.schemas.conversations import (
@@ -68,7 +75,7 @@ FilterDep = Annotated[ConversationFilter, Depends(_filter)]
 
 @router.post("/conversations", openapi_extra=request_body(CreateConversationRequest, required=False))
 async def create_conversation(
-    request: Request, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody
+    request: Request, services: ServicesDep, caller: IdentifiedWriter, body: OptionalJsonBody
 ) -> Response:
     """Begin a conversation, empty or with up to twenty items."""
     wanted = parse(CreateConversationRequest, body)

@@ -304,3 +304,15 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 JsonBody = Annotated[dict[str, Any], Depends(json_body)]
+
+
+async def optional_json_body(request: Request) -> dict[str, Any]:
+    """The same, where to say nothing at all says as much as an empty object.
+
+    Raises:
+        ApiError: See ``json_body``.
+    """
+    return await json_body(request) if await request.body() else {}
+
+
+OptionalJsonBody = Annotated[dict[str, Any], Depends(optional_json_body)]

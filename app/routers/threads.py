@@ -8,7 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.thread import message_of, thread_of
 from app.openapi import request_body
-from app.routers.dependencies import IdentifiedReader, IdentifiedWriter, JsonBody, PageDep, ServicesDep
+from app.routers.dependencies import (
+    IdentifiedReader,
+    IdentifiedWriter,
+    JsonBody,
+    OptionalJsonBody,
+    PageDep,
+    ServicesDep,
+)
 from app.routers.idempotent import once
 from app.schemas.body import parse
 from app.schemas.threads import (
@@ -26,8 +33,10 @@ CHANGE_THREAD = request_body(ChangeThreadRequest)
 CHANGE_MESSAGE = request_body(ChangeMessageRequest)
 
 
-@router.post("/threads", openapi_extra=request_body(CreateThreadRequest))
-async def create_thread(request: Request, services: ServicesDep, caller: IdentifiedWriter, body: JsonBody) -> Response:
+@router.post("/threads", openapi_extra=request_body(CreateThreadRequest, required=False))
+async def create_thread(
+    request: Request, services: ServicesDep, caller: IdentifiedWriter, body: OptionalJsonBody
+) -> Response:
     """Make a thread, with messages or without. It is a conversation too, by the same id with `conv_` in front."""
     wanted = parse(CreateThreadRequest, body)
 

@@ -6,12 +6,13 @@ Everything that those APIs answer is accepted as it was sent, SDKs' own fields a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
+import msgspec
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
-from app.errors import InvalidJson, UnsupportedParameter
+from app.errors import InvalidJson, InvalidRequest
 from app.schemas.common import MAX_MESSAGES, Strict
 from app.schemas.item_content import (
     MAX_PARTS,
@@ -23,9 +24,12 @@ from app.schemas.item_content import (
     SummaryPart,
 )
 from app.schemas.json_body import MAX_DEPTH, TooComplex, is_object, parse_json
-from app.schemas.problem import TAG, refusal, wrong
+from app.schemas.problem import TAG, wrong
 
 MAX_ITEMS = MAX_MESSAGES
+MAX_ITEM_BYTES = 10 * 1024 * 1024
+"""Of one as JSON: as long as OpenAI lets a text be, and less than the database takes at once."""
+
 _KINDS = "type: 'message', 'function_call', 'function_call_output', 'reasoning' or 'item_reference'"
 
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -177,41 +181,31 @@ AnyItem = Annotated[
 ]
 Items = Annotated[list[AnyItem], Field(max_length=MAX_ITEMS, fail_fast=True)]
 
-_ITEMS: TypeAdapter[Sequence[AnyItem]] = TypeAdapter(Items)
 
-
-def parse_items(value: Any, param: str = "items", *, references: bool = False) -> list[Body]:
-    """Check a list of items and bring each into the shape that the API shows.
-
-    Args:
-        value: Parsed JSON: what should be an array of items.
-        param: The field that it came in.
-        references: Whether ``item_reference`` may be among them; it comes out as ``{"type", "id"}``.
-
-    Returns:
-        Bodies as they are stored and shown, with an ``id`` only where the caller gave one.
+def shown_items(items: Sequence[AnyItem], param: str = "items") -> list[Body]:
+    """The checked items in the shape that the API shows.
 
     Raises:
-        InvalidRequest: Something is wrong with one; ``param`` says with what (``items[0].content[1].type``).
+        InvalidRequest: See ``check_sizes``.
     """
-    try:
-        items = _ITEMS.validate_python(value)
-    except ValidationError as error:
-        raise refusal(error, within=param) from None
-    if not references:
-        _check_no_references(items, param)
-    return shown_items(items)
+    bodies = [item.shown() for item in items]
+    check_sizes(bodies, param)
+    return bodies
 
 
-def shown_items(items: Sequence[AnyItem]) -> list[Body]:
-    """The checked items in the shape that the API shows."""
-    return [item.shown() for item in items]
+def check_sizes(bodies: Sequence[Mapping[str, Any]], param: str) -> None:
+    """Refuse what could not be stored as an item, before anything is.
 
+    Args:
+        param: The list that they came in.
 
-def _check_no_references(items: Sequence[AnyItem], param: str) -> None:
-    for index, item in enumerate(items):
-        if isinstance(item, ItemReference):
-            raise UnsupportedParameter(
-                f"`{param}[{index}]` refers to an item in place of being one. Send the item itself.",
-                param=f"{param}[{index}].type" if item.type else f"{param}[{index}]",
+    Raises:
+        InvalidRequest: One is too long; ``param`` says which.
+    """
+    for index, body in enumerate(bodies):
+        size = len(msgspec.json.encode(body))
+        if size > MAX_ITEM_BYTES:
+            place = f"{param}[{index}]"
+            raise InvalidRequest(
+                f"`{place}` has {size} bytes, and may have at most {MAX_ITEM_BYTES}. Send it in parts.", param=place
             )

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
 from app.errors import InvalidRequest
-from app.schemas.common import MAX_TOOLS, Strict, kind_of, tagged_by
-from app.schemas.tools import Function, JsonObjectFormat, NamedSchema, TextFormat, require_tool
+from app.schemas.common import MAX_TOOLS, Strict
+from app.schemas.tools import (
+    CHOICE_BY_KIND,
+    CHOICE_BY_TYPE,
+    FORMAT_BY_TYPE,
+    AnyChoice,
+    Function,
+    JsonObjectFormat,
+    NamedSchema,
+    TextFormat,
+    require_tool,
+)
 
 Json = dict[str, Any]
 
@@ -62,21 +72,13 @@ class AllowedFunctions(Strict):
 
 
 ResponseToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("~string")]
+    AnyChoice
     | Annotated[
         Annotated[ChosenFunction, Tag("~function")] | Annotated[AllowedFunctions, Tag("~allowed_tools")],
-        Discriminator(
-            tagged_by("type"),
-            custom_error_type="unsupported_choice",
-            custom_error_message="type: 'function' or 'allowed_tools'",
-        ),
+        CHOICE_BY_TYPE,
         Tag("~object"),
     ],
-    Discriminator(
-        kind_of,
-        custom_error_type="kind",
-        custom_error_message="'none', 'auto', 'required' or an object naming a function",
-    ),
+    CHOICE_BY_KIND,
 ]
 
 
@@ -90,11 +92,7 @@ AnswerFormat = Annotated[
     Annotated[TextFormat, Tag("~text")]
     | Annotated[JsonObjectFormat, Tag("~json_object")]
     | Annotated[SchemaFormat, Tag("~json_schema")],
-    Discriminator(
-        tagged_by("type"),
-        custom_error_type="choice",
-        custom_error_message="type: 'text', 'json_object' or 'json_schema'",
-    ),
+    FORMAT_BY_TYPE,
 ]
 
 

@@ -12,7 +12,7 @@ from app.errors import InvalidRequest
 from app.schemas.common import Strict
 from app.schemas.conversation_reference import ConversationReference
 from app.schemas.extras import VENDOR_EXTRAS
-from app.schemas.items import shown_items
+from app.schemas.items import MAX_ITEM_BYTES, shown_items
 from app.schemas.request import NO_EXTRAS, accept
 from app.schemas.response_fields import (
     LOGPROBS,
@@ -118,10 +118,12 @@ def _parsed(request: ResponseBasis, model: str, fields: Json, *, shown: Json) ->
 
 def _items(request: ResponseBasis) -> list[Json]:
     if isinstance(request.input, str):
+        if len(request.input.encode()) > MAX_ITEM_BYTES:
+            raise InvalidRequest(f"`input` may have at most {MAX_ITEM_BYTES} bytes. Send it in parts.", param="input")
         part = {"type": "input_text", "text": request.input}
         return [{"type": "message", "status": "completed", "role": "user", "content": [part]}]
     if request.input:
-        return shown_items(request.input)
+        return shown_items(request.input, "input")
     if request.previous_response_id is None and request.conversation is None:
         sentence = "is required" if request.input is None else "must not be empty"
         raise InvalidRequest(f"`input` {sentence}, unless something is continued.", param="input")

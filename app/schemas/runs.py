@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
 from app.schemas.assistants import Format, Instructions, Temperature, ToolResources
 from app.schemas.common import (
@@ -15,12 +15,11 @@ from app.schemas.common import (
     Share,
     Strict,
     example,
-    kind_of,
 )
 from app.schemas.metadata import StoredMetadata
 from app.schemas.problem import wrong
 from app.schemas.threads import CreateThreadRequest, NewMessages
-from app.schemas.tools import NamedTool, Tool
+from app.schemas.tools import CHOICE_BY_KIND, AnyChoice, NamedTool, Tool
 
 MAX_RUN_TOOLS = 20
 MAX_OUTPUT = 512 * 1024
@@ -30,14 +29,7 @@ LEAST_TOKENS = 256
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Bound = Annotated[int, Field(ge=LEAST_TOKENS, le=INT32_MAX)]
-Choice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("~string")] | Annotated[NamedTool, Tag("~object")],
-    Discriminator(
-        kind_of,
-        custom_error_type="kind",
-        custom_error_message="'none', 'auto', 'required' or an object naming a function",
-    ),
-]
+Choice = Annotated[AnyChoice | Annotated[NamedTool, Tag("~object")], CHOICE_BY_KIND]
 
 
 class Truncation(Strict):

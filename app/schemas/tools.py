@@ -83,22 +83,27 @@ class AllowedTools(Strict):
     allowed_tools: AllowedToolList
 
 
+AnyChoice = Annotated[Literal["none", "auto", "required"], Tag("~string")]
+CHOICE_BY_KIND = Discriminator(
+    kind_of,
+    custom_error_type="kind",
+    custom_error_message="'none', 'auto', 'required' or an object naming a function",
+)
+CHOICE_BY_TYPE = Discriminator(
+    tagged_by("type"),
+    custom_error_type="unsupported_choice",
+    custom_error_message="type: 'function' or 'allowed_tools'",
+)
+"""How choices of tools are told apart, whatever the API writes their objects like."""
+
 ToolChoice = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("~string")]
+    AnyChoice
     | Annotated[
         Annotated[NamedTool, Tag("~function")] | Annotated[AllowedTools, Tag("~allowed_tools")],
-        Discriminator(
-            tagged_by("type"),
-            custom_error_type="unsupported_choice",
-            custom_error_message="type: 'function' or 'allowed_tools'",
-        ),
+        CHOICE_BY_TYPE,
         Tag("~object"),
     ],
-    Discriminator(
-        kind_of,
-        custom_error_type="kind",
-        custom_error_message="'none', 'auto', 'required' or an object naming a function",
-    ),
+    CHOICE_BY_KIND,
 ]
 
 FunctionChoice = Annotated[
@@ -137,15 +142,16 @@ class JsonSchemaFormat(Strict):
     json_schema: NamedSchema
 
 
+FORMAT_BY_TYPE = Discriminator(
+    tagged_by("type"),
+    custom_error_type="choice",
+    custom_error_message="type: 'text', 'json_object' or 'json_schema'",
+)
 ResponseFormat = Annotated[
     Annotated[TextFormat, Tag("~text")]
     | Annotated[JsonObjectFormat, Tag("~json_object")]
     | Annotated[JsonSchemaFormat, Tag("~json_schema")],
-    Discriminator(
-        tagged_by("type"),
-        custom_error_type="choice",
-        custom_error_message="type: 'text', 'json_object' or 'json_schema'",
-    ),
+    FORMAT_BY_TYPE,
 ]
 
 

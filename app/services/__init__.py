@@ -23,6 +23,7 @@ from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
 from app.services.limits.outage import Mode
 from app.services.liveness import Liveness
+from app.services.merging import Merging
 from app.services.model_admin import FixedModels, ModelAdmin
 from app.services.parts import Answers, Counting, Identity, Organization, State
 from app.services.policies import Policies
@@ -54,6 +55,7 @@ class Services:
     tokens: AccessTokens
     sessions: SessionService
     sign_in: SignIn
+    merging: Merging
     accounts: Accounts
     keys: KeyService
     organization: Organization
@@ -92,6 +94,7 @@ class Services:
         """Finish what nobody waited for, leave what lasts longer to others, and close the database."""
         await self.jobs.close()
         await self.responses.close()
+        await self.merging.close()
         await self.conversations.purge.close()
         await self.answers.journal.close()
         # Each may wait for a database that is away: together, so that it is waited for once.
@@ -123,16 +126,11 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
     Raises:
         SettingsError: A secret is missing or ``mongodb_uri`` is not a connection string.
     """
-    database = Database(
-        mongodb_uri,
-        settings.mongodb_database,
-        timeout_s=settings.mongodb_timeout_s,
-        pool_size=settings.mongodb_pool_size,
-    )
+    database = _database(settings, mongodb_uri)
     stores = Stores.of(database)
-    identity = Identity.of(settings, stores)
-    counting = Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
     state = State.of(settings, stores)
+    identity = Identity.of(settings, stores, state.liveness)
+    counting = Counting.of(settings, stores, identity.audit, limits or LimitTable(), on_limits_mode)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -144,6 +142,7 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         tokens=identity.tokens,
         sessions=identity.sessions,
         sign_in=identity.sign_in,
+        merging=identity.merging,
         accounts=identity.accounts,
         keys=identity.keys,
         organization=identity.organization,
@@ -163,4 +162,13 @@ def build_services(  # noqa: PLR0913, PLR0917 - called in few places, with names
         idempotency=state.idempotency,
         responses=state.responses,
         request_extras=frozenset(settings.request_extras),
+    )
+
+
+def _database(settings: Settings, uri: str) -> Database:
+    return Database(
+        uri,
+        settings.mongodb_database,
+        timeout_s=settings.mongodb_timeout_s,
+        pool_size=settings.mongodb_pool_size,
     )

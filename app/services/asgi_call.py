@@ -48,7 +48,8 @@ class Tally:
     """What a request took, as the application that worked on it counts.
 
     Attributes:
-        usage: Final when the application's call has ended, however that came about.
+        usage: Final when the application's call has ended, however that came about; when an answer begins, what was
+            read for it, where the application knows by then.
         so_far: Tokens of the answer up to the end of what is being sent, where the application counts along; else 0.
     """
 

@@ -7,7 +7,6 @@ have been written behind it. Whatever process dies meanwhile, any of them finds 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import Coroutine
@@ -17,6 +16,7 @@ from app.domain.conversation import Conversation
 from app.domain.item import text_of
 from app.domain.thread import thread_id
 from app.errors import DatabaseUnavailable
+from app.services.periodic import Periodic
 from app.storage.conversations import BUCKETS
 from app.storage.stores import Stores
 from app.storage.users import now_ms
@@ -51,25 +51,22 @@ class ConversationPurge:
         self._words = stores.conversation_words
         self._runs = stores.runs
         self._steps = stores.run_steps
-        self._every_s = every_s
         self._kept_ms = kept_ms
         self._turn = asyncio.Semaphore(MOST_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._to_reword: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._sweeps = Periodic(self._sweep, name="emptying deleted conversations", every_s=every_s, spread=0.5)
 
     def start(self) -> None:
         """Take part from now on."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="conversation purge")
+        self._sweeps.start()
 
     async def close(self) -> None:
         """Take part no more; what is left is found by somebody else."""
-        tasks = [*self._tasks, *([self._task] if self._task else [])]
-        self._task = None
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._sweeps.close(), *tasks, return_exceptions=True)
 
     def soon(self, gone: tuple[str, str] | None = None) -> None:
         """Empty a conversation that was deleted just now, by its owner and id; without one, all that were."""
@@ -121,13 +118,9 @@ class ConversationPurge:
             while await store.delete_some(owner, thread):
                 pass
 
-    async def _run(self) -> None:
-        while True:
-            # Processes that start together do not look together.
-            await asyncio.sleep(self._every_s * random.uniform(0.5, 1.5))
-            with contextlib.suppress(DatabaseUnavailable):
-                if (count := await self.sweep()) > 0:
-                    logger.info("%d conversations that were deleted are gone", count)
+    async def _sweep(self) -> None:
+        if (count := await self.sweep()) > 0:
+            logger.info("%d conversations that were deleted are gone", count)
 
     async def _empty_in_turn(self, owner: str, id_: str) -> None:
         async with self._turn:

@@ -11,6 +11,7 @@ from app.domain.profile import Profile
 from app.domain.user import User, new_user_id
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
+from app.services.merging import Merging
 from app.storage.stores import Stores
 from app.storage.users import IdentityTaken, now_ms
 
@@ -20,12 +21,12 @@ NAMELESS = "Somebody"
 class Identities:
     """Finds and makes the users of identities. Two are the same if issuer and subject are, whatever else they share."""
 
-    def __init__(self, stores: Stores, audit: Audit, authenticator: Authenticator) -> None:
+    def __init__(self, stores: Stores, audit: Audit, authenticator: Authenticator, merging: Merging) -> None:
         self._users = stores.users
         self._sessions = stores.sessions
-        self._ownership = stores.ownership
         self._audit = audit
         self._authenticator = authenticator
+        self._merging = merging
 
     async def user_of(self, profile: Profile, session_id: str | None, origin: Origin) -> User:
         """The user, with the name, address and picture that the provider knows now.
@@ -45,7 +46,7 @@ class Identities:
         if user.status != "active":
             raise LoginRefused("the user is disabled", target=user.id)
         if guest is not None and guest.id != user.id:
-            await self._merge(guest, user, origin)
+            await self._merging.merge(guest, user, origin)
         return await self._refreshed(user, profile)
 
     async def _guest(self, session_id: str | None) -> User | None:
@@ -90,16 +91,6 @@ class Identities:
                 raise LoginRefused("the user was deleted just now") from None
             return found
         return user
-
-    async def _merge(self, guest: User, user: User, origin: Origin) -> None:
-        # The guest ends first, and only a guest does: by now another sign-in may have made a user of them.
-        if await self._users.change(guest.id, where={"role": "guest"}, status="disabled") is None:
-            return
-        self._authenticator.forget(guest.id)
-        moved = await self._ownership.move(guest.id, user.id)
-        await self._audit.record("guest.upgraded", Actor(user.id, None, origin), guest.id, into=user.id, moved=moved)
-        await self._ownership.delete(guest.id)
-        await self._users.delete(guest.id)
 
     async def _refreshed(self, user: User, profile: Profile) -> User:
         current = {"name": user.name, "email": user.email, "picture": user.picture}

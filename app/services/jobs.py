@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from enum import Enum
 from typing import Protocol, TypeVar
 
-from app.errors import DatabaseUnavailable, ServiceUnavailable
+from app.errors import ServiceUnavailable
 from app.services.liveness import DeadProcess, Liveness
+from app.services.periodic import Periodic
 from app.services.persist import persist
 
 logger = logging.getLogger("manta")
@@ -140,7 +141,7 @@ class Jobs:
         self._kinds: list[JobKind] = []
         self._jobs: dict[str, Job] = {}
         self._closing = False
-        self._watching: asyncio.Task[None] | None = None
+        self._looks = Periodic(self.look, name="looking for jobs that are to be ended", every_s=liveness.beat_s)
         liveness.add_heir(self._take_over)
 
     def add_kind(self, kind: JobKind) -> None:
@@ -149,20 +150,15 @@ class Jobs:
 
     def start(self) -> None:
         """Look for jobs that are to be ended from now on."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch(), name="jobs")
+        self._looks.start()
 
     async def close(self) -> None:
         """Begin no more, and leave those under way to others; before the liveness ends."""
         self._closing = True
-        watching, self._watching = self._watching, None
         for job in list(self._jobs.values()):
             job.end(Why.CLOSING)
         tasks = [job.task for job in self._jobs.values()]
-        if watching is not None:
-            watching.cancel()
-            tasks.append(watching)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._looks.close(), *tasks, return_exceptions=True)
 
     def check_room(self) -> None:
         """Refuse a job more than there is room for, before anything of it is stored.
@@ -219,16 +215,6 @@ class Jobs:
                     logger.info("The job %s of a dead process is taken over", id_)
                     self.begin(kind, id_, taken_over=True)
         return settled
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._liveness.beat_s)
-            try:
-                await self.look()
-            except DatabaseUnavailable:
-                continue
-            except Exception:
-                logger.exception("Jobs that are to be ended could not be looked for; it will be tried again")
 
     async def look(self) -> None:
         """End those of this process's jobs that somebody asked to be cancelled, or that are no longer its own.

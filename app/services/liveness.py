@@ -6,18 +6,15 @@ back to it takes nobody for dead before all the others had the time to come back
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from app.domain.secrets import random_base62
 from app.errors import DatabaseUnavailable
+from app.services.periodic import Periodic
 from app.storage.processes import ProcessBeat, Processes
-
-logger = logging.getLogger("manta")
 
 DEAD_S = 20.0
 BEATS = 4
@@ -65,7 +62,9 @@ class Liveness:
         self._last = float("-inf")
         self._ahead_ms = 0.0
         self._found_dead: dict[str, float] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Periodic(
+            self.round, name="being heard of, and taking over from the dead", every_s=self.beat_s, at_once=True
+        )
 
     def add_heir(self, heir: Heir) -> None:
         """Have ``heir`` asked about every dead process; before ``start``."""
@@ -73,18 +72,13 @@ class Liveness:
 
     def start(self) -> None:
         """Be heard of from now on."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="liveness")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Say that this process ends. What it was at must be at rest."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(DatabaseUnavailable):
-            await self._processes.leave(self.id)
+        if await self._rounds.close():
+            with contextlib.suppress(DatabaseUnavailable):
+                await self._processes.leave(self.id)
 
     async def me(self) -> str:
         """This process's id, for what is to be taken over when it dies: others see it live by now.
@@ -142,13 +136,3 @@ class Liveness:
         if self._first is None or now - self._last > self._dead_s or now - self._first < self._dead_s:
             return False
         return now * 1000 + self._ahead_ms - process.beat_ms > self._dead_s * 1000
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self.round()
-            except DatabaseUnavailable:
-                pass
-            except Exception:
-                logger.exception("What dead processes left could not be taken over; it will be tried again")
-            await asyncio.sleep(self.beat_s)

@@ -24,6 +24,7 @@ from app.services.jobs import Jobs
 from app.services.limits.limiter import Limiter
 from app.services.limits.outage import Mode
 from app.services.liveness import Liveness
+from app.services.merging import Merging
 from app.services.oidc.provider import Provider
 from app.services.policies import Policies
 from app.services.project_access import ProjectAccess
@@ -142,13 +143,14 @@ class Identity:
     tokens: AccessTokens
     sessions: SessionService
     sign_in: SignIn
+    merging: Merging
     accounts: Accounts
     keys: KeyService
     organization: Organization
     audit: Audit
 
     @classmethod
-    def of(cls, settings: Settings, stores: Stores) -> Identity:
+    def of(cls, settings: Settings, stores: Stores, liveness: Liveness) -> Identity:
         """They, as the settings say."""
         secret = settings.secret()
         audit = Audit(stores.audit_log)
@@ -184,16 +186,17 @@ class Identity:
             project_users=ProjectUserService(stores, access, audit, authenticator),
             service_accounts=ServiceAccounts(stores, access, accounts, keys, audit),
         )
+        merging = Merging(stores, audit, authenticator, liveness)
         sign_in = SignIn(
             _provider(settings),
-            Identities(stores, audit, authenticator),
+            Identities(stores, audit, authenticator, merging),
             sessions,
             stores.logins,
             audit,
             key=derived(secret, "logins"),
             public_url=settings.public_url,
         )
-        return cls(authenticator, tokens, sessions, sign_in, accounts, keys, organization, audit)
+        return cls(authenticator, tokens, sessions, sign_in, merging, accounts, keys, organization, audit)
 
 
 def _provider(settings: Settings) -> Provider | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 from typing import Literal
 
@@ -12,8 +10,8 @@ from pydantic import ValidationError
 from app.domain.audit_event import Actor
 from app.domain.limit_policy import Policy
 from app.domain.limit_table import LimitTable
-from app.errors import DatabaseUnavailable
 from app.services.audit import Audit
+from app.services.periodic import Periodic
 from app.storage.limit_tables import LimitTables
 
 logger = logging.getLogger("manta")
@@ -39,7 +37,8 @@ class Policies:
         self._tables = tables
         self._audit = audit
         self._version: int = 0
-        self._task: asyncio.Task[None] | None = None
+        # Whoever follows no more never hears of the limits that come after these.
+        self._following = Periodic(self.refresh, name="reading the limits in force", every_s=FOLLOW_S, at_once=True)
         self.current = self._file
 
     @property
@@ -49,14 +48,11 @@ class Policies:
 
     def start(self) -> None:
         """Follow, in the background."""
-        self._task = asyncio.create_task(self._follow())
+        self._following.start()
 
     async def close(self) -> None:
         """Follow no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._following.close()
 
     async def set(self, table: LimitTable, actor: Actor) -> None:
         """Put a table in force: here at once, elsewhere within ``FOLLOW_S``.
@@ -96,14 +92,3 @@ class Policies:
             self.current = current
             logger.info("limits changed: now %s", "the file's" if stored.values is None else "an admin's")
         self._version = stored.version
-
-    async def _follow(self) -> None:
-        while True:
-            try:
-                await self.refresh()
-            except DatabaseUnavailable:
-                pass
-            except Exception:
-                # Whoever follows no more never hears of the limits that come after these.
-                logger.exception("the limits in the database could not be read; those before stay")
-            await asyncio.sleep(FOLLOW_S)

@@ -106,12 +106,12 @@ class ConversationWords:
         self._forget(owner, conversation)
 
     async def move_all(self, owner: str, conversation: str, to: str, number: int) -> None:
-        """Make a conversation be found by somebody else, under another number.
+        """Make a conversation be found by somebody else, under another number; with those that are theirs already.
 
         Raises:
             DatabaseUnavailable: The database did not answer; some of the words may be theirs.
         """
-        for part in await self._parts(owner, conversation):
+        for part in [*await self._parts(to, conversation), *await self._parts(owner, conversation)]:
             async with self._database.operation():
                 await self._words.update_many({"_id": {"$in": part}}, {"$set": {"owner": to, "number": number}})
 

@@ -120,8 +120,11 @@ class Conversations:
             await self._words.set_title(owner, id_, changed.number, changed.title)
         return changed
 
-    async def begin_turn(self, owner: str, id_: str, turns: int = 1) -> int | None:
+    async def begin_turn(self, owner: str, id_: str, turns: int = 1, *, model: str | None = None) -> int | None:
         """Reserve turns for somebody who is about to write.
+
+        Args:
+            model: What answers in it: the conversation's own from now on, if it has none.
 
         Returns:
             The first of them, or None if there is no such conversation.
@@ -132,12 +135,15 @@ class Conversations:
         update = {"$inc": {"turns": turns}, **await self._newest(owner)}
         while True:
             async with self._database.operation():
-                document = await self._conversations.find_one(_one(owner, id_), {"turns": True})
+                document = await self._conversations.find_one(_one(owner, id_), {"turns": True, "model": True})
                 if document is None:
                     return None
                 # Compared and set: see ``change_one``. Who comes too late tries again behind whoever was first.
                 first: int = document["turns"]
-                reserved = await self._conversations.update_one({**_one(owner, id_), "turns": first}, update)
+                where, change = {**_one(owner, id_), "turns": first}, update
+                if model is not None and document.get("model") is None:
+                    where["model"], change = None, {**update, "$set": {"model": model}}
+                reserved = await self._conversations.update_one(where, change)
             if reserved.modified_count:
                 return first
 

@@ -44,15 +44,26 @@ class StoredChats:
                 keys = [(field, ASCENDING) for field in ("owner", *fields, "number")]
                 await self._chats.create_index(keys, name=name)
 
-    async def begin(self, chat: StoredChat) -> None:
+    async def begin(self, chat: StoredChat, *, again: bool = False) -> None:
         """Store one that has no answer yet, and is not shown; one that is stored stays as it is.
+
+        Args:
+            again: Whether an earlier try may have stored it, which from here on may no more have it forgotten.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
+        if again and await self._take_over(chat):
+            return
         document = _document(chat) | {"number": await self._counters.next(chat.owner, "chats")}
         async with self._database.operation():
             await self._chats.update_one({"_id": chat.id}, {"$setOnInsert": document}, upsert=True)
+
+    async def _take_over(self, chat: StoredChat) -> bool:
+        where = {**_one(chat.owner, chat.id), "status": "in_progress"}
+        async with self._database.operation():
+            taken = await self._chats.update_one(where, {"$set": {"created_at_ms": chat.created_at_ms}})
+        return taken.matched_count == 1
 
     async def finish(self, owner: str, id_: str, body: Mapping[str, Any], status: StoredChatStatus) -> None:
         """Store the answer, unless a whole one is stored already.
@@ -64,14 +75,15 @@ class StoredChats:
         async with self._database.operation():
             await self._chats.update_one(where, {"$set": {"body": json_text(body), "status": status}})
 
-    async def forget(self, owner: str, id_: str) -> None:
-        """Delete one that nothing came of.
+    async def forget(self, owner: str, id_: str, created_at_ms: int) -> None:
+        """Delete one that nothing came of, unless it is another try's by now.
 
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
+        where = {**_one(owner, id_), "status": "in_progress", "created_at_ms": created_at_ms}
         async with self._database.operation():
-            await self._chats.delete_one({**_one(owner, id_), "status": "in_progress"})
+            await self._chats.delete_one(where)
 
     async def get(self, owner: str, id_: str) -> StoredChat | None:
         """One that is theirs.

@@ -18,6 +18,7 @@ from app.storage.items import Items
 from app.storage.limit_tables import LimitTables
 from app.storage.limits import Limits
 from app.storage.logins import Logins
+from app.storage.merges import Merges
 from app.storage.ownership import Ownership
 from app.storage.processes import Processes
 from app.storage.project_users import ProjectUsers
@@ -31,6 +32,7 @@ from app.storage.stored_chats import StoredChats
 from app.storage.usage_days import UsageDays
 from app.storage.usage_events import UsageEvents
 from app.storage.usage_lots import UsageLots
+from app.storage.usage_remains import UsageRemains
 from app.storage.usage_rollup import UsageRollupState
 from app.storage.users import Users
 
@@ -44,6 +46,7 @@ class Stores:
     sessions: Sessions
     audit_log: AuditLog
     ownership: Ownership
+    merges: Merges
     projects: Projects
     project_users: ProjectUsers
     logins: Logins
@@ -53,6 +56,7 @@ class Stores:
     usage_lots: UsageLots
     usage_days: UsageDays
     usage_rollup: UsageRollupState
+    usage_remains: UsageRemains
     conversations: Conversations
     items: Items
     conversation_words: ConversationWords
@@ -81,6 +85,7 @@ class Stores:
             sessions=Sessions(database),
             audit_log=AuditLog(database),
             ownership=Ownership(database, said, stored_chats),
+            merges=Merges(database),
             projects=Projects(database),
             project_users=ProjectUsers(database),
             logins=Logins(database),
@@ -90,6 +95,7 @@ class Stores:
             usage_lots=UsageLots(database),
             usage_days=UsageDays(database),
             usage_rollup=UsageRollupState(database),
+            usage_remains=UsageRemains(database),
             conversations=conversations,
             items=items,
             conversation_words=words,
@@ -110,7 +116,7 @@ class Stores:
             DatabaseUnavailable: The database did not answer.
         """
         identity = (self.users, self.keys, self.sessions, self.audit_log, self.logins, self.projects)
-        usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup)
+        usage = (self.usage_events, self.usage_lots, self.usage_days, self.usage_rollup, self.usage_remains)
         kept = (
             self.conversations,
             self.items,
@@ -121,5 +127,5 @@ class Stores:
             self.response_events,
         )
         threads = (self.assistants, self.runs, self.run_steps)
-        for store in (*identity, self.project_users, self.ownership, self.limits, *usage, *kept, *threads):
+        for store in (*identity, self.project_users, self.ownership, self.merges, self.limits, *usage, *kept, *threads):
             await store.prepare()

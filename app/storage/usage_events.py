@@ -17,6 +17,7 @@ from app.domain.usage_report import SUMS, UsageQuery
 from app.storage.database import DUPLICATE, Database, Document, delete_some
 from app.storage.pages import find_page
 from app.storage.usage_lots import FAILED, Lot, UsageLots
+from app.storage.usage_remains import UsageRemains
 from app.storage.usage_sums import Grouping, Key, matching
 
 _SUMS: Final[Document] = {
@@ -27,9 +28,14 @@ _SUMS: Final[Document] = {
 
 
 class UsageEvents:
-    """Requests that are over."""
+    """Requests that are over.
+
+    Attributes:
+        remains: What is known of some of which nobody lives who could tell.
+    """
 
     def __init__(self, database: Database) -> None:
+        self.remains = UsageRemains(database)
         self._database = database
         self._events = database.collection("usage_events")
         self._lots = UsageLots(database)

@@ -162,7 +162,8 @@ class Users:
             DatabaseUnavailable: The database did not answer.
             IdentityTaken: Somebody has this identity already.
         """
-        return await self._update(user_id, {"role": "guest"}, {**fields, "role": "user", **_identity_fields(identity)})
+        where = {"role": "guest", "status": "active"}
+        return await self._update(user_id, where, {**fields, "role": "user", **_identity_fields(identity)})
 
     async def delete(self, user_id: str) -> bool:
         """Forget a user; whether there was one.

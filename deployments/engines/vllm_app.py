@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from app.errors import ApiError, EngineCrashed, InvalidRequest, MethodNotAllowed, NotFound, ServerError
-from app.services.asgi_call import WRITER, ASGIApp, Message, Receive, Scope, Send, Writer, tally_of
+from app.services.asgi_call import WRITER, ASGIApp, Message, Receive, Scope, Send, Tally, Writer, tally_of
 from app.services.inprocess import MODEL_HEADER
 from deployments.engines import conform
 from deployments.engines.base import ROUTES, EngineDead
@@ -42,6 +42,7 @@ class Call:
         gone: The caller left.
         writer: The reader's own end, where it has one.
         sequences: What it has of vLLM.
+        tally: What its caller hears of that.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Call:
     gone: bool = False
     writer: Writer | None = None
     sequences: Sequences = field(default_factory=Sequences)
+    tally: Tally = field(default_factory=Tally)
 
 
 GiveUp = Callable[[Sequences], Awaitable[None]]
@@ -99,7 +101,8 @@ class EngineApp:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         model = headers.get(MODEL_HEADER)
         name = model.decode("latin-1") if model else None
-        call = Call(path, name, self._fingerprint, writer=scope.get("extensions", {}).get(WRITER))
+        writer, tally = scope.get("extensions", {}).get(WRITER), tally_of(scope)
+        call = Call(path, name, self._fingerprint, writer=writer, tally=tally)
         answer = _Answer(call, receive, send, self._died)
         if refused := self._refuse(path, scope["method"]):
             await answer.send_error(refused)
@@ -111,7 +114,7 @@ class EngineApp:
             try:
                 await self._give_up(call.sequences)
             finally:
-                tally_of(scope).usage = call.sequences.usage()
+                tally.usage = call.sequences.usage()
                 CALL.reset(token)
 
     async def _run(self, answer: _Answer, scope: Scope) -> None:
@@ -202,6 +205,7 @@ class _Answer:
             if not body and message.get("more_body", False):
                 return
             self._started = True
+            self._call.tally.usage = self._call.sequences.usage()
             await self._send({"type": "http.response.start", "status": 200, "headers": [_EVENT_STREAM]})
         self._ended = not message.get("more_body", False)
         await self._send(message)

@@ -66,15 +66,21 @@ class Counters:
         loggers[:] = [each for each in loggers if _is_ours(each)]
 
     def count_tokens(self, llm: Any) -> None:
-        """Count what goes into an ``AsyncLLM`` and what comes out, and tell each ``Call`` what is its.
+        """Count what goes into an ``AsyncLLM`` and what comes out, and tell each ``Call`` what is its as it comes.
 
         vLLM's own statistics leave out what comes for a request that was given up; these must show it.
         """
         processor = llm.output_processor
+        states: dict[str, Any] = processor.request_states
         original, add, abort = processor.process_outputs, processor.add_request, processor.abort_requests
 
         def process_outputs(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-            self.generated += sum(len(output.new_token_ids) for output in outputs)
+            for output in outputs:
+                tokens = len(output.new_token_ids)
+                self.generated += tokens
+                # Before vLLM hands it on: what is sent of it is counted by then.
+                if (tally := getattr(states.get(output.request_id), "tally", None)) is not None:
+                    tally.so_far += tokens
             if self.overtime:
                 self._work_over(outputs)
             return original(outputs, *args, **kwargs)
@@ -91,6 +97,7 @@ class Counters:
                 self.prompted += state.prompt_len
                 if (call := CALL.get(None)) is not None:
                     call.sequences.add(state)
+                    state.tally = call.tally
             return added
 
         processor.process_outputs = process_outputs

@@ -1,7 +1,7 @@
-"""What a request to vLLM took, read once at its end from what vLLM keeps of each of its sequences anyway.
+"""What a request to vLLM took, read at its end from what vLLM keeps of each of its sequences anyway.
 
-Nothing is done for a token. Only what still comes for a request that was given up, until its engine core has heard of
-that, is counted as it comes (``Counters``). A prompt counts from its first token of an answer on: before that nobody
+How many tokens have come is counted as they come, and so is what still comes for a request that was given up, until its
+engine core has heard of that (``Counters``). A prompt counts from its first token of an answer on: before that nobody
 here knows whether it waits or is read.
 """
 

@@ -35,7 +35,7 @@ from deployments.link.wire import (
     Request,
     WireError,
 )
-from deployments.reports import Orphan
+from deployments.slate.slate import Line, Slate
 
 logger = logging.getLogger("manta")
 
@@ -57,17 +57,24 @@ class Listener:
         host: The address to listen on: the node's own.
         places: How many requests it takes at once.
         on_orphans: Gets what requests took whose gateway was lost; by default nobody does.
+        slate: Where calls have their lines; by default nowhere.
     """
 
-    def __init__(
-        self, app: ASGIApp, replica: str, host: str, places: int, on_orphans: OnOrphans = lambda _: None
+    def __init__(  # noqa: PLR0913, PLR0917 - made in one place
+        self,
+        app: ASGIApp,
+        replica: str,
+        host: str,
+        places: int,
+        on_orphans: OnOrphans = lambda _: None,
+        slate: Slate | None = None,
     ) -> None:
         self._app = app
         self._replica = replica
         self._host = host
         self._places = places
         self._grants = Grants()
-        self._unwritten = Unwritten(on_orphans)
+        self._unwritten = Unwritten(on_orphans, slate)
         self._links: set[_Link] = set()
         self._calls: set[_Call] = set()
         self._server: asyncio.Server | None = None
@@ -179,7 +186,7 @@ class _Link(asyncio.Protocol):
         """Send a frame; nothing happens once the link is lost."""
         self._out.write(kind, stream, payload, tokens)
 
-    def done(self, stream: int, kind: Kind, payload: bytes, ended: Orphan) -> None:
+    def done(self, stream: int, kind: Kind, payload: bytes, ended: Line) -> None:
         """A call has ended: tell the gateway, and keep what it took until that is on record."""
         self._all_calls.discard(self._calls.pop(stream))
         if self._lost:
@@ -241,7 +248,8 @@ class _Link(asyncio.Protocol):
             request = msgspec.msgpack.decode(payload, type=Request)
             if stream in self._calls:
                 raise WireError(f"stream {stream} is taken")
-            self._calls[stream] = call = _Call(self, stream, self._app, request)
+            line = self._unwritten.line(request.account)
+            self._calls[stream] = call = _Call(self, stream, self._app, request, line)
             self._all_calls.add(call)
         elif kind == Kind.WRITTEN:
             self._unwritten.written(self, stream)
@@ -266,12 +274,12 @@ class _Call:
     """One request on its way through the application."""
 
     __slots__ = (
-        "_account",
         "_begun",
         "_complete",
         "_credit",
         "_head",
         "_incoming",
+        "_line",
         "_link",
         "_room",
         "_stream",
@@ -279,10 +287,10 @@ class _Call:
         "task",
     )
 
-    def __init__(self, link: _Link, stream: int, app: ASGIApp, request: Request) -> None:
+    def __init__(self, link: _Link, stream: int, app: ASGIApp, request: Request, line: Line) -> None:
         self._link = link
         self._stream = stream
-        self._account = request.account
+        self._line = line
         self._tally = Tally()
         self._incoming = Incoming(request.body)
         self._head: bytes = b""
@@ -315,7 +323,9 @@ class _Call:
     def write(self, body: bytes) -> None:
         """See ``Writer``."""
         if not self._incoming.gone.is_set():
-            self._link.write(Kind.DATA, self._stream, body, self._tally.so_far)
+            so_far = self._tally.so_far
+            self._link.write(Kind.DATA, self._stream, body, so_far)
+            self._line.gave(so_far)
             self._credit -= len(body)
 
     async def _run(self, app: ASGIApp, scope: Scope) -> None:
@@ -337,7 +347,8 @@ class _Call:
             kind, payload = Kind.DEAD, msgspec.msgpack.encode(Death(str(death), usage))
         else:
             kind, payload = Kind.END if self._complete else Kind.BROKEN, msgspec.msgpack.encode(usage)
-        self._link.done(self._stream, kind, payload, Orphan(self._account, usage, int(time.time() * 1000)))
+        self._line.ends(usage, int(time.time() * 1000))
+        self._link.done(self._stream, kind, payload, self._line)
 
     async def _send(self, message: Message) -> None:
         if self._incoming.gone.is_set():
@@ -354,6 +365,7 @@ class _Call:
         link, stream = self._link, self._stream
         if not self._begun:
             self._begun = True
+            self._line.begins(self._tally.usage)
             link.write(Kind.HEAD, stream, self._head)
         if body:
             self.write(body)

@@ -7,14 +7,14 @@ import logging
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 
-from deployments.reports import Orphan
+from deployments.slate.slate import Line, Slate
 
 logger = logging.getLogger("manta")
 
 CAPACITY = 100_000
 """So many are kept; a gateway that is that far behind has lost its disk as well as its database."""
 
-OnOrphans = Callable[[list[Orphan]], None]
+OnOrphans = Callable[[list[Line]], None]
 
 
 class Unwritten:
@@ -22,19 +22,25 @@ class Unwritten:
 
     Args:
         on_orphans: Gets what a gateway left behind.
+        slate: Where calls have their lines, for the case that this process dies; None for nowhere.
         capacity: How many are kept; beyond that the oldest are dropped.
     """
 
-    def __init__(self, on_orphans: OnOrphans, capacity: int = CAPACITY) -> None:
+    def __init__(self, on_orphans: OnOrphans, slate: Slate | None = None, capacity: int = CAPACITY) -> None:
         self._on_orphans = on_orphans
+        self._slate = Slate() if slate is None else slate
         self._capacity = capacity
-        self._kept: dict[tuple[Hashable, int], Orphan] = {}
+        self._kept: dict[tuple[Hashable, int], Line] = {}
         self._settled: asyncio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def keep(self, link: Hashable, stream: int, ended: Orphan) -> None:
+    def line(self, account: bytes) -> Line:
+        """A new call's."""
+        return self._slate.line(account)
+
+    def keep(self, link: Hashable, stream: int, ended: Line) -> None:
         """A call has ended, and its gateway has been told what it took."""
         if not ended.account:
             return
@@ -45,11 +51,12 @@ class Unwritten:
 
     def written(self, link: Hashable, stream: int) -> None:
         """The gateway has it on record."""
-        self._kept.pop((link, stream), None)
+        if (ended := self._kept.pop((link, stream), None)) is not None:
+            ended.wipe()
         if self._settled is not None and not self._kept:
             self._settled.set()
 
-    def leave(self, orphans: list[Orphan]) -> None:
+    def leave(self, orphans: list[Line]) -> None:
         """Calls that ended when no gateway was there to be told."""
         if left := [orphan for orphan in orphans if orphan.account]:
             self._on_orphans(left)

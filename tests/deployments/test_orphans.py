@@ -10,6 +10,7 @@ from app.domain.usage import NOTHING
 from deployments import orphans as module
 from deployments.orphans import Orphans
 from deployments.reports import Orphan
+from deployments.slate.slate import Line
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
 
@@ -20,8 +21,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BATCH", 2)
 
 
-def some(*names: str) -> list[Orphan]:
-    return [Orphan(name.encode(), NOTHING, 1) for name in names]
+def some(*names: str) -> list[Line]:
+    return [Line(name.encode()) for name in names]
+
+
+def told(*names: str) -> list[Orphan]:
+    return [Orphan(name.encode(), NOTHING, 0) for name in names]
 
 
 class Manager:
@@ -50,10 +55,10 @@ async def test_they_are_delivered_in_batches_also_after_refusals():
     await asyncio.sleep(0)
     orphans.take(some("d"))
     await orphans.settle(10)
-    assert manager.taken == some("a", "b", "c", "d")
+    assert manager.taken == told("a", "b", "c", "d")
     orphans.take(some("e"))
     await orphans.settle(10)
-    assert manager.taken == some("a", "b", "c", "d", "e")
+    assert manager.taken == told("a", "b", "c", "d", "e")
 
 
 async def test_the_oldest_are_forgotten_where_nobody_takes_them(caplog: pytest.LogCaptureFixture):
@@ -64,7 +69,7 @@ async def test_the_oldest_are_forgotten_where_nobody_takes_them(caplog: pytest.L
     orphans.take(some("c", "d"))
     assert "forgot the oldest 1" in caplog.text
     await orphans.settle(10)
-    assert manager.taken == some("b", "c", "d")
+    assert manager.taken == told("b", "c", "d")
 
 
 async def test_a_delivery_takes_no_other_ones_place_that_came_while_it_was_under_way():
@@ -79,7 +84,7 @@ async def test_a_delivery_takes_no_other_ones_place_that_came_while_it_was_under
     orphans = Orphans(deliver, capacity=3)
     orphans.take(some("a", "b"))
     await orphans.settle(10)
-    assert taken == some("a", "b", "c", "d", "e")
+    assert taken == told("a", "b", "c", "d", "e")
 
 
 async def test_the_end_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture):

@@ -18,6 +18,8 @@ class Manager:
     def __init__(self) -> None:
         self.heard: list[dict[str, int]] = []
         self.fails = False
+        self.lets_go = asyncio.Event()
+        self.lets_go.set()
         self.demand = SimpleNamespace(remote=self._demand)
 
     async def _demand(self, gateway: str, queued: dict[str, int]) -> None:
@@ -25,6 +27,7 @@ class Manager:
         if self.fails:
             raise RuntimeError("gone")
         self.heard.append(queued)
+        await self.lets_go.wait()
 
 
 @pytest.fixture
@@ -52,6 +55,21 @@ async def test_whoever_waits_for_a_model_that_is_not_up_is_told_of_at_once_and_u
     await asyncio.sleep(0.05)
     assert manager.heard[-1] == {}
     assert manager.heard.count({}) == 1
+
+
+async def test_whoever_comes_while_it_is_told_that_nobody_waits_is_told_of_next(manager: Manager):
+    queues = Queues(cast(Any, manager), "g")
+    queues.enter("m", ready=False).set()
+    waiting = queues.enter("m", ready=False)
+    await heard(manager, {"m": 1})
+    waiting.set()
+    manager.lets_go.clear()
+    await heard(manager, {})
+    late = queues.enter("late", ready=False)
+    manager.lets_go.set()
+    await heard(manager, {"late": 1})
+    late.set()
+    await queues.stop()
 
 
 async def test_a_moment_s_wait_for_a_model_that_is_up_is_nobodys_business(manager: Manager):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from app.services.asgi_call import ASGIApp, Receive, Scope, Send, tally_of
 from app.services.backend import EngineRequest
 from deployments.engines.base import EngineDead
 from deployments.reply import ReplyHead, reply
-from deployments.reports import Orphan
+from deployments.slate.file import read
+from deployments.slate.slate import NAME, Line, Slate
 from tests.deployments.link.conftest import body, start
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -52,8 +54,8 @@ def failing(error: Exception, *, midway: bool) -> ASGIApp:
 
 
 async def test_an_answer_is_followed_by_what_it_took():
-    orphans: list[Orphan] = []
-    messages = [message async for message in reply(hello, counted(), orphans.extend)]
+    orphans: list[Line] = []
+    messages = [message async for message in reply(hello, counted(), orphans.extend, Slate())]
     assert isinstance(messages[0], ReplyHead)
     assert b"".join([messages[0].first, *(part for part in messages[1:-1] if isinstance(part, bytes))]) == b"onetwo"
     assert messages[-1] == TOOK
@@ -62,9 +64,9 @@ async def test_an_answer_is_followed_by_what_it_took():
 
 @pytest.mark.parametrize("midway", [True, False])
 async def test_a_failure_comes_behind_what_was_taken_by_then(midway: bool):
-    orphans: list[Orphan] = []
+    orphans: list[Line] = []
     messages: list[Any] = []
-    coming = reply(failing(EngineDead("gone"), midway=midway), counted(), orphans.extend)
+    coming = reply(failing(EngineDead("gone"), midway=midway), counted(), orphans.extend, Slate())
     for _ in range(1 + midway):
         messages.append(await anext(coming))
     with pytest.raises(EngineDead, match="gone"):
@@ -74,17 +76,17 @@ async def test_a_failure_comes_behind_what_was_taken_by_then(midway: bool):
 
 
 async def test_what_nobody_hears_any_more_is_an_orphan():
-    orphans: list[Orphan] = []
-    async with aclosing(reply(patient, counted(), orphans.extend)) as messages:
+    orphans: list[Line] = []
+    async with aclosing(reply(patient, counted(), orphans.extend, Slate())) as messages:
         assert isinstance(await anext(messages), ReplyHead)
     assert [(orphan.account, orphan.usage) for orphan in orphans] == [(b"account", TOOK)]
 
 
 async def test_so_is_what_is_cancelled():
-    orphans: list[Orphan] = []
+    orphans: list[Line] = []
 
     async def read() -> None:
-        async with aclosing(reply(patient, counted(), orphans.extend)) as messages:
+        async with aclosing(reply(patient, counted(), orphans.extend, Slate())) as messages:
             async for _ in messages:
                 pass
 
@@ -96,8 +98,8 @@ async def test_so_is_what_is_cancelled():
 
 
 async def test_without_an_account_there_is_nothing_to_report():
-    orphans: list[Orphan] = []
-    async with aclosing(reply(patient, counted(b""), orphans.extend)) as messages:
+    orphans: list[Line] = []
+    async with aclosing(reply(patient, counted(b""), orphans.extend, Slate())) as messages:
         await anext(messages)
     assert orphans == []
 
@@ -107,4 +109,33 @@ async def test_an_application_that_counts_nothing_took_nothing():
         await start(send)
         await body(send, b"x", more=False)
 
-    assert [message async for message in reply(plain, counted(), lambda _: None)][-1] == NOTHING
+    assert [message async for message in reply(plain, counted(), lambda _: None, Slate())][-1] == NOTHING
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_while_nobody_has_it_on_record_it_stands_on_the_slate(tmp_path: Path, heard: bool):
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        tally_of(scope).usage = Usage(7)
+        for so_far in (0, 2):
+            tally_of(scope).so_far = so_far
+            await (body(send, b"two") if so_far else start(send))
+        await go_on.wait()
+        tally_of(scope).usage = TOOK
+        await body(send, b"three", more=False)
+
+    def standing() -> list[Usage]:
+        return [each.usage for path in tmp_path.glob(f"*/{NAME}") for each in read(path)]
+
+    go_on, orphans = asyncio.Event(), list[Line]()
+    messages = reply(counting, counted(), orphans.extend, Slate.make(tmp_path, 1))
+    await anext(messages)
+    assert standing() == [Usage(7, 2)]
+    go_on.set()
+    if heard:
+        assert [message async for message in messages][-1] == TOOK
+        assert standing() == []
+    else:
+        await messages.aclose()
+        assert standing() == [TOOK]
+        assert orphans[0].usage == TOOK

@@ -20,6 +20,8 @@ from app.services.model_files import load_models
 from tests.support.inside import Inside
 from tests.support.live import Live
 from tests.support.ports import free_port
+from tests.support.response_events import valid_events
+from tests.support.responses import text_of
 
 pytestmark = pytest.mark.live
 
@@ -204,6 +206,30 @@ def test_a_replica_killed_in_mid_stream_ends_its_streams_with_an_error_and_no_ot
     assert ends.count("[DONE]") == 4 - len(broken)
     wait_until_ready(service, "pair", 2)
     assert chat(service, "pair", max_tokens=3).status_code == 200
+
+
+def test_a_replica_killed_while_a_response_streams_leaves_what_its_reader_saw(service: Live) -> None:
+    """Its reader is told what went wrong; what came before is the response that is kept, once, and in its turn."""
+    wait_until_ready(service, "bystander", 1)
+    conversation = httpx.post(f"{service.openai_url}/conversations", json={}, headers=service.auth).json()["id"]
+    body = {"model": "bystander", "input": "hello", "conversation": conversation, "stream": True}
+    url, seen = f"{service.openai_url}/responses", ""
+    with httpx.stream("POST", url, json=body, headers=service.auth, timeout=120) as response:
+        parts = response.iter_text()
+        while seen.count("event: response.output_text.delta") < 3:
+            seen += next(parts)
+        replicas(service, "bystander")[0].kill()
+        seen += "".join(parts)
+    told = valid_events(seen)
+    said = "".join(event["delta"] for event in told if event["type"] == "response.output_text.delta")
+    last = told[-1]["response"]
+    assert (last["status"], last["error"]["code"]) == ("failed", "server_error")
+    assert text_of(last) == said
+    assert httpx.get(f"{url}/{last['id']}", headers=service.auth).json() == last
+    items = f"{service.openai_url}/conversations/{conversation}/items"
+    kept = httpx.get(items, params={"order": "asc"}, headers=service.auth).json()["data"]
+    assert kept[1:] == last["output"]
+    wait_until_ready(service, "bystander", 1)
 
 
 def test_a_replica_killed_before_the_first_token_costs_its_caller_nothing(service: Live) -> None:

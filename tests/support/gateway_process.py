@@ -43,6 +43,7 @@ class GatewayProcesses:
 
     Args:
         limits: The policy table that they hold to, as plain values.
+        first: Code that each of them runs before all else.
 
     Attributes:
         urls: Where each of them answers.
@@ -50,11 +51,19 @@ class GatewayProcesses:
     """
 
     def __init__(
-        self, number: int, folder: Path, mongodb_uri: str, database: str, limits: Mapping[str, Any] | None = None
+        self,
+        number: int,
+        folder: Path,
+        mongodb_uri: str,
+        database: str,
+        limits: Mapping[str, Any] | None = None,
+        *,
+        first: str = "",
     ) -> None:
         shared = (mongodb_uri, database, str(number), json.dumps(limits or {}))
+        code = f"{first}\nfrom {__name__} import run\nrun()"
         self._commands: Sequence[Sequence[str]] = [
-            (sys.executable, "-m", __name__, str(folder / str(each)), *shared) for each in range(number)
+            (sys.executable, "-c", code, str(folder / str(each)), *shared) for each in range(number)
         ]
         self._folder = folder
         self._processes: list[subprocess.Popen[str]] = []
@@ -125,6 +134,11 @@ async def main(state_dir: Path, mongodb_uri: str, database: str, number: int, li
         await asyncio.to_thread(sys.stdin.read)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be the gateway that the command line describes."""
     table = LimitTable.model_validate_json(sys.argv[5])
     asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), table))
+
+
+if __name__ == "__main__":
+    run()

@@ -17,10 +17,10 @@ from app.schemas.request import ParsedRequest
 from app.services import Services
 from app.services.answers.conversing import Turn, ask, messages_for, opened, take_back
 from app.services.answers.keeping import Keeping
-from app.services.answers.kept import keeping_fetch
+from app.services.answers.kept import KeptRelay, keeping_fetch
+from app.services.answers.record import Record
 from app.services.idempotency import Attempt
 from app.services.inference import CHAT, able, check_output_cap, prepare, relayed
-from app.services.relay import Relay
 from app.storage.users import now_ms
 
 logger = logging.getLogger("manta")
@@ -37,7 +37,7 @@ class Asked:
     attempt: Attempt
 
 
-async def answer_kept(services: Services, asked: Asked) -> Relay:
+async def answer_kept(services: Services, asked: Asked) -> KeptRelay:
     """The response that answers, and keeps the answer.
 
     Raises:
@@ -56,28 +56,24 @@ async def answer_kept(services: Services, asked: Asked) -> Relay:
         parsed = replace(parsed, payload={**parsed.payload, "messages": messages})
     prepared = await prepare(services, caller, CHAT, parsed, asked.state, answer_id=asked.attempt.tail)
     try:
-        keeping = await _begin(services, asked, turn)
+        record = await _begin(services, asked, turn)
     except BaseException as error:
         prepared.abandon(error)
-        if keep.store:
-            with contextlib.suppress(DatabaseUnavailable):
-                await services.stores.stored_chats.forget(caller.subject, _completion_id(asked.attempt))
         raise
 
     async def undo() -> None:
-        await _undo(services, asked, turn)
+        await _undo(services, asked, turn, record)
 
-    journal = services.answers.journal
-    fetch = keeping_fetch(prepared.fetch, lambda: journal.open(keeping), keeping.metadata or {}, undo)
-    return relayed(services, prepared, fetch=fetch)
+    fetch = keeping_fetch(prepared.fetch, record, undo)
+    return KeptRelay(relayed(services, prepared, fetch=fetch), record)
 
 
-async def _begin(services: Services, asked: Asked, turn: Turn | None) -> Keeping:
-    """Store what is known before the engine begins."""
-    attempt, keep, owner = asked.attempt, asked.keep, asked.caller.subject
+async def _begin(services: Services, asked: Asked, turn: Turn | None) -> Record:
+    """Store what is known before the engine begins, and begin the record."""
+    attempt, keep = asked.attempt, asked.keep
     now = now_ms()
     keeping = Keeping(
-        owner=owner,
+        owner=asked.caller.subject,
         guest=asked.caller.role == "guest",
         created_at_ms=now,
         model=asked.parsed.model,
@@ -86,38 +82,47 @@ async def _begin(services: Services, asked: Asked, turn: Turn | None) -> Keeping
         attempt=attempt.id,
         process=services.liveness.id,
         metadata=dict(keep.metadata),
+        completion_id=_completion_id(attempt) if keep.store else None,
     )
+    if turn is not None:
+        await ask(services, turn, now)
+        keeping = msgspec.structs.replace(
+            keeping,
+            conversation=turn.conversation.id,
+            turn=turn.number or 0,
+            untitled=turn.conversation.title is None,
+            metadata={**keep.metadata, **turn.metadata()},
+        )
+    record = services.answers.journal.open(keeping)
     if keep.store:
-        chat = _stored(asked, now)
-        await services.stores.stored_chats.begin(chat)
-        keeping = msgspec.structs.replace(keeping, completion_id=chat.id)
-    if turn is None:
-        return keeping
-    await ask(services, turn, now)
-    return msgspec.structs.replace(
-        keeping,
-        conversation=turn.conversation.id,
-        turn=turn.number or 0,
-        untitled=turn.conversation.title is None,
-        metadata={**keep.metadata, **turn.metadata()},
-    )
+        # Nobody sees it until it has an answer: that it is there, and whether it gets one, is for the record to say.
+        try:
+            await services.stores.stored_chats.begin(_stored(asked, now), again=attempt.again)
+        except BaseException:
+            record.leave()
+            if turn is not None:
+                with contextlib.suppress(DatabaseUnavailable):
+                    await take_back(services, turn)
+            raise
+    return record
 
 
-async def _undo(services: Services, asked: Asked, turn: Turn | None) -> None:
+async def _undo(services: Services, asked: Asked, turn: Turn | None, record: Record) -> None:
     """The engine gave no answer: nothing of the attempt remains."""
-    attempt = asked.attempt
-    gone = False
+    attempt, keeping = asked.attempt, record.keeping
     try:
-        if asked.keep.store:
-            await services.stores.stored_chats.forget(asked.caller.subject, _completion_id(attempt))
+        if keeping.completion_id is not None:
+            await services.stores.stored_chats.forget(keeping.owner, keeping.completion_id, keeping.created_at_ms)
         if turn is not None:
             await take_back(services, turn)
-        gone = not attempt.again
-    except DatabaseUnavailable:
+    except BaseException as error:
+        # Later, and whether or not the caller left meanwhile: whoever asks again would be told to wait for ever.
+        record.leave()
+        if not isinstance(error, DatabaseUnavailable):
+            raise
         logger.warning("A question that was not answered stays where it was asked")
-    finally:
-        # Though the caller left meanwhile: whoever asks again would be told to wait for ever.
-        await (services.idempotency.forget if gone else services.idempotency.failed)(attempt)
+    else:
+        await (services.idempotency.failed if attempt.again else services.idempotency.forget)(attempt)
 
 
 def _completion_id(attempt: Attempt) -> str:

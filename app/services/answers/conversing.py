@@ -10,6 +10,7 @@ from app.domain.conversation import Conversation, new_conversation
 from app.domain.item import Item, position, turn_of
 from app.domain.page import PageRequest
 from app.errors import InvalidRequest
+from app.schemas.items import check_sizes
 from app.schemas.keep import ToKeep
 from app.schemas.request import ParsedRequest
 from app.services import Services
@@ -35,6 +36,7 @@ class Turn:
     Attributes:
         conversation: As it was found, or as it is going to begin.
         is_new: Whether it begins with this turn.
+        model: The name that the model was asked for by.
         system: The messages that instruct the model, for this turn alone.
         asked: The other messages of the request.
         number: Of the turn, if it has one already.
@@ -45,6 +47,7 @@ class Turn:
 
     conversation: Conversation
     is_new: bool
+    model: str
     system: Sequence[Message]
     asked: Sequence[Message]
     tail: str
@@ -71,13 +74,14 @@ async def opened(services: Services, owner: str, keep: ToKeep, parsed: ParsedReq
 
     Raises:
         DatabaseUnavailable: The database did not answer.
-        InvalidRequest: It asks nothing.
+        InvalidRequest: It asks nothing, or more at once than can be stored.
         NotFound: They have no such conversation.
     """
     messages: list[Message] = parsed.payload["messages"]
     heads = next((at for at, message in enumerate(messages) if message["role"] not in INSTRUCTS), len(messages))
     if heads == len(messages):
         raise InvalidRequest("A conversation goes on with a message that is not the system's.", param="messages")
+    check_sizes(messages, "messages")
     stores = services.stores
     id_ = keep.conversation or f"conv_{attempt.tail}"
     found = None
@@ -86,7 +90,7 @@ async def opened(services: Services, owner: str, keep: ToKeep, parsed: ParsedReq
     if found is None and keep.conversation is not None:
         raise no_conversation("conversation")
     conversation = found or new_conversation(owner, now_ms(), id_, model=parsed.model)
-    turn = Turn(conversation, found is None, messages[:heads], messages[heads:], attempt.tail)
+    turn = Turn(conversation, found is None, parsed.model, messages[:heads], messages[heads:], attempt.tail)
     if attempt.again and found is not None:
         await _find_earlier_try(services, turn)
     return turn
@@ -182,7 +186,7 @@ async def ask(services: Services, turn: Turn, now: int) -> None:
         turn.conversation = await stores.conversations.insert(turn.conversation)
     id_ = turn.conversation.id
     if turn.number is None:
-        turn.number = await stores.conversations.begin_turn(owner, id_)
+        turn.number = await stores.conversations.begin_turn(owner, id_, model=turn.model)
         if turn.number is None:
             raise no_conversation("conversation")
     turn.items = question_items(turn.asked, id_, turn.number, turn.tail, now)

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.errors import DatabaseUnavailable, ServiceUnavailable
+from app.services.answers.aside import Aside
 from app.services.answers.keeper import Keeper
 from app.services.answers.keeping import Keeping
 from app.services.answers.record import Record, read_back
+from app.services.periodic import Periodic
 from app.services.usage.folder import SpoolFolder
 from app.settings import SettingsError
 
@@ -24,8 +26,6 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 COMPLAIN_EVERY_S = 60.0
 RETRY_AFTER_S = 30.0
-UNKEPT = ".unkept"
-"""What the files of answers end with that no database takes: they lie beside the folders until an operator looks."""
 
 
 class Journal:
@@ -34,7 +34,8 @@ class Journal:
     Args:
         root: The folder that the processes of a node have theirs in.
         keeper: Keeps what is over.
-        most_mb: How much may wait on disk, in MiB, before nothing is taken on that has to be kept.
+        most_mb: How much may wait on disk, in MiB, before nothing is taken on that has to be kept. What no database
+            takes may be as much again.
         adopt_every_s: How often is looked for what dead processes left, in seconds.
         clock: Monotonic seconds.
     """
@@ -51,7 +52,10 @@ class Journal:
         self.keeper = keeper
         self._root = root
         self._most = most_mb * 1024 * 1024
-        self._adopt_every_s = adopt_every_s
+        self._aside = Aside(root, self._most)
+        self._adoptions = Periodic(
+            self._adopt_all, name="keeping answers that dead processes gave", every_s=adopt_every_s, at_once=True
+        )
         self._clock = clock
         self._folder: SpoolFolder | None = None
         self._made = 0
@@ -64,7 +68,7 @@ class Journal:
         self._complain_at = 0.0
         self._away = False
         self._closing = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeping: asyncio.Task[None] | None = None
 
     @property
     def pending(self) -> int:
@@ -101,23 +105,22 @@ class Journal:
         except OSError as error:
             raise SettingsError(f"Answers cannot be written to {self._root}: {error.strerror}.") from None
         self._closing = False
-        self._tasks = [
-            asyncio.create_task(self._keep_left(), name="answers left"),
-            asyncio.create_task(self._adopt_often(), name="answers of dead processes"),
-        ]
+        self._keeping = asyncio.create_task(self._keep_left(), name="answers left")
+        self._adoptions.start()
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Keep what there is, for so many seconds at the most; what is left is on disk for whoever comes next."""
         for record in list(self._under_way):
             record.leave()
         self._closing = True
-        if self._left and self._tasks and not self._away:
+        keeping, self._keeping = self._keeping, None
+        if self._left and keeping is not None and not self._away:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._nothing_left.wait(), timeout_s)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await self._adoptions.close()
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
         folder, self._folder = self._folder, None
         if folder is not None:
             (folder.close if self._left or self._ending else folder.remove)()
@@ -181,7 +184,7 @@ class Journal:
             except Exception:
                 # One that cannot be kept must not keep the others back.
                 record.save()
-                self._put_aside(record.path, record.keeping.owner)
+                self._aside.put(record.path, record.keeping.owner)
             else:
                 self._is_back()
             wait_s = FIRST_WAIT_S
@@ -191,14 +194,9 @@ class Journal:
                 self._something_left.clear()
                 self._nothing_left.set()
 
-    async def _adopt_often(self) -> None:
-        while True:
-            try:
-                for folder in SpoolFolder.adopt(self._root):
-                    await self._adopt(folder)
-            except Exception:
-                logger.exception("Answers that dead processes gave could not be kept; it will be tried again")
-            await asyncio.sleep(self._adopt_every_s)
+    async def _adopt_all(self) -> None:
+        for folder in SpoolFolder.adopt(self._root):
+            await self._adopt(folder)
 
     async def _adopt(self, folder: SpoolFolder) -> None:
         try:
@@ -224,19 +222,9 @@ class Journal:
         except DatabaseUnavailable:
             raise
         except Exception:
-            self._put_aside(path, "somebody")
+            self._aside.put(path, "somebody")
         else:
             await asyncio.to_thread(path.unlink, missing_ok=True)
-
-    def _put_aside(self, path: Path, owner: str) -> None:
-        """Have one that cannot be kept keep nothing back, and be there for whoever finds out why."""
-        aside = self._root / f"{path.parent.name}-{path.stem}{UNKEPT}"
-        try:
-            path.rename(aside)
-        except OSError as error:
-            logger.exception("An answer of %s cannot be kept, nor put aside: %s", owner, error)
-        else:
-            logger.exception("An answer of %s cannot be kept, and is put aside: %s", owner, aside)
 
     def _is_away(self) -> None:
         if not self._away:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
+from starlette.responses import Response
 
 from app.services.answers.record import Record
+from app.services.asgi_call import Receive, Scope, Send
 from app.services.backend import EngineResponse, Fetch
-from app.services.relay import SSE
+from app.services.relay import SSE, Relay
 
 DONE = b"data: [DONE]\n\n"
 FRAME = b"data: {"
@@ -80,7 +82,7 @@ class Kept:
             body = b"".join([chunk async for chunk in self._inner])
         except Exception:
             # Nobody saw anything of it.
-            await self._take_back()
+            await _taken_back(self._record, self._undo)
             raise
         self._record.write(body)
         await self._record.end()
@@ -88,31 +90,23 @@ class Kept:
 
     async def _refused(self) -> AsyncGenerator[bytes]:
         body = b"".join([chunk async for chunk in self._inner])
-        await self._take_back()
+        await _taken_back(self._record, self._undo)
         yield body
 
-    async def _take_back(self) -> None:
-        self._record.forget()
-        if self._undo is not None:
-            await self._undo()
 
-
-def keeping_fetch(fetch: Fetch, open_record: Callable[[], Record], metadata: Mapping[str, str], undo: Undo) -> Fetch:
-    """``fetch``, its answer kept: it is on record before the work for it begins.
+def keeping_fetch(fetch: Fetch, record: Record, undo: Undo) -> Fetch:
+    """``fetch``, its answer kept.
 
     Args:
-        open_record: Makes the record.
-        metadata: See ``Kept``.
+        record: Is there before the work begins.
         undo: Called where there was no answer at all, for whatever reason but that nobody waited for it.
     """
 
     async def fetch_kept() -> EngineResponse:
-        record = open_record()
         try:
-            return Kept(await fetch(), record, metadata, undo)
+            return Kept(await fetch(), record, record.keeping.metadata, undo)
         except Exception:
-            record.forget()
-            await undo()
+            await _taken_back(record, undo)
             raise
         except BaseException:
             record.leave()
@@ -121,9 +115,34 @@ def keeping_fetch(fetch: Fetch, open_record: Callable[[], Record], metadata: Map
     return fetch_kept
 
 
+class KeptRelay(Response):
+    """A relay of what is kept: when it is over, for whatever reason, so is the record."""
+
+    def __init__(self, relay: Relay, record: Record) -> None:
+        super().__init__()
+        self._relay = relay
+        self._record = record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ``Relay``."""
+        try:
+            await self._relay(scope, receive, send)
+        finally:
+            self._record.leave()
+
+
 def spliced(data: bytes, metadata: Mapping[str, str] | None, mark: bytes) -> bytes:
     """The data with ``metadata`` as the first member of the object that begins with ``mark``."""
     if not metadata:
         return data
     head, found, rest = data.partition(mark)
     return head + found + b'"metadata":' + msgspec.json.encode(metadata) + b"," + rest if found else data
+
+
+async def _taken_back(record: Record, undo: Undo | None) -> None:
+    """Have nothing remain; the record goes last, unless it is left for what could not be done now."""
+    try:
+        if undo is not None:
+            await undo()
+    finally:
+        record.forget()

@@ -27,7 +27,7 @@ class StoredChatPlace:
             return
         if not any(choice.says_something for choice in completion.choices):
             for owner in answer.owners:
-                await self._chats.forget(owner, keeping.completion_id)
+                await self._chats.forget(owner, keeping.completion_id, keeping.created_at_ms)
             return
         status = "completed" if completion.complete else "incomplete"
         for owner in answer.owners:

@@ -81,7 +81,7 @@ async def begin(  # noqa: PLR0913, PLR0917 - called in one place
     """
     stores, owner = services.stores, caller.subject
     runner = await services.liveness.me() if is_stored(caller, asked) or plan.conversation else ""
-    turn = await _turn(services, plan, earlier)
+    turn = await _turn(services, plan, earlier, asked.model)
     beginning = _beginning(caller, asked, plan, attempt, turn, runner)
     if earlier is not None:
         # Nobody was told of it.
@@ -146,13 +146,13 @@ def _beginning(  # noqa: PLR0913, PLR0917 - as above
     return Beginning(response, stored, keeping if stored or conversation else None, tuple(inputs))
 
 
-async def _turn(services: Services, plan: Plan, earlier: StoredResponse | None) -> int:
+async def _turn(services: Services, plan: Plan, earlier: StoredResponse | None, model: str) -> int:
     conversation = plan.conversation
     if conversation is None:
         return 0
     if earlier is not None and earlier.conversation == conversation.id:
         return earlier.turn
-    turn = await services.stores.conversations.begin_turn(conversation.owner, conversation.id)
+    turn = await services.stores.conversations.begin_turn(conversation.owner, conversation.id, model=model)
     if turn is None:
         raise no_conversation("conversation")
     return turn

@@ -61,7 +61,7 @@ def check_text_only(items: Sequence[Mapping[str, Any]], param: str = "input") ->
     """Refuse pictures in what goes to a model: models here read text.
 
     Args:
-        items: As ``parse_items`` gives them.
+        items: As ``shown_items`` gives them.
         param: The field that they came in.
 
     Raises:

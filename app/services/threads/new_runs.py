@@ -109,7 +109,7 @@ async def begin(  # noqa: PLR0913, PLR0917 - all that a run needs
         raise _busy(thread, active.id)
     await threads.jobs.check_room(caller.subject)
     me = await services.liveness.me()
-    added = await _append(services, conversation, messages, tail)
+    added = await _append(services, conversation, messages, tail, wanted.order.model)
     run = wanted.run(caller, thread, id_, added.turn, ttl_s=services.settings.run_ttl_s)
     run = replace(run, streamed=channel is not None)
     if channel is not None:
@@ -131,11 +131,11 @@ class _Added:
 
 
 async def _append(
-    services: Services, conversation: Conversation, messages: Sequence[CreateMessageRequest], tail: str
+    services: Services, conversation: Conversation, messages: Sequence[CreateMessageRequest], tail: str, model: str
 ) -> _Added:
     """Add the messages: before the run, which others may work at from the moment that it is stored."""
     stores, owner = services.stores, conversation.owner
-    turn = await stores.conversations.begin_turn(owner, conversation.id, len(messages) + 1)
+    turn = await stores.conversations.begin_turn(owner, conversation.id, len(messages) + 1, model=model)
     if turn is None:
         raise NotFound("No thread of yours has this id.", code="thread_not_found")
     now = now_ms()

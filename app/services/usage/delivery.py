@@ -6,13 +6,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
-from app.domain.usage import UsageEvent
+from app.domain.usage import Usage, UsageEvent
 from app.errors import DatabaseUnavailable
 from app.storage.usage_events import UsageEvents
 
 logger = logging.getLogger("manta.usage")
+
+T = TypeVar("T")
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
@@ -57,8 +60,19 @@ class Delivery:
         Raises:
             DatabaseUnavailable: The database did not answer.
         """
+        return await self._asked(self._events.known(request_ids))
+
+    async def remains(self, request_ids: Sequence[str]) -> dict[str, Usage]:
+        """How far those of these had come that were at a replica that died.
+
+        Raises:
+            DatabaseUnavailable: The database did not answer.
+        """
+        return await self._asked(self._events.remains.of(request_ids))
+
+    async def _asked(self, answer: Awaitable[T]) -> T:
         try:
-            found = await self._events.known(request_ids)
+            found = await answer
         except DatabaseUnavailable:
             self._is_away()
             raise

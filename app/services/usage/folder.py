@@ -1,4 +1,4 @@
-"""A process's folder of what the database has yet to get: usage, answers.
+"""A process's folder of what the database has yet to get: usage, answers, a slate.
 
 It is locked for as long as its process lives: whoever gets the lock finds what a dead one left.
 """
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-Kind = Literal["events", "drafts", "answers"]
-KINDS: Final[tuple[Kind, ...]] = ("events", "drafts", "answers")
+Kind = Literal["events", "drafts", "answers", "slate"]
+KINDS: Final[tuple[Kind, ...]] = ("events", "drafts", "answers", "slate")
 _LOCK: Final = "lock"
 
 

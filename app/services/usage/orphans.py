@@ -1,4 +1,8 @@
-"""What dead processes left: their events go to the database, and what they were at when they died is lost."""
+"""What dead processes left: their events go to the database, and what they were at when they died is settled.
+
+Of a request whose replica lived on, that had its event written. Of one whose replica died too, what stood on that one's
+slate is in the database by then, and is what it took. Of what neither is known, it is lost.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from app.domain.usage import NOTHING, UsageDraft
+from app.domain.usage import NOTHING, UsageDraft, UsageEvent
 from app.errors import DatabaseUnavailable
 from app.services.usage.delivery import Delivery
 from app.services.usage.folder import SpoolFolder
@@ -109,12 +113,25 @@ class Orphans:
             return False
         if left.drafts and not self._is_over(left):
             return False
-        for drafts in batches(iter(left.drafts.values()), BATCH):
+        try:
+            events = await self._last_words(left)
+        except DatabaseUnavailable:
+            return False
+        for each in batches(iter(events), BATCH):
             # If an event comes from elsewhere at this very moment, whichever is first counts.
-            await self._delivery.store([draft.event(NOTHING, "lost") for draft in drafts])
-        if left.drafts:
-            logger.warning("%d requests were under way in a process that died, and are lost", len(left.drafts))
+            await self._delivery.store(each)
+        if lost := sum(event.status == "lost" for event in events):
+            logger.warning("%d requests were under way in a process that died, and are lost", lost)
         return True
+
+    async def _last_words(self, left: _Left) -> list[UsageEvent]:
+        events: list[UsageEvent] = []
+        for drafts in batches(iter(left.drafts.values()), BATCH):
+            remains = await self._delivery.remains([draft.request_id for draft in drafts])
+            for draft in drafts:
+                usage = remains.get(draft.request_id)
+                events.append(draft.event(NOTHING, "lost") if usage is None else draft.event(usage, "failed"))
+        return events
 
     def _is_over(self, left: _Left) -> bool:
         up_since = self._delivery.up_since

@@ -8,19 +8,15 @@ day that does not have that number yet, and the batch is done. Any of it done ag
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-import random
 from collections.abc import Set
 
 from app.domain.secrets import random_base62
 from app.errors import DatabaseUnavailable
+from app.services.periodic import Periodic
 from app.storage.stores import Stores
 from app.storage.usage_rollup import Batch
 from app.storage.usage_sums import DAY_MS
-
-logger = logging.getLogger("manta.usage")
 
 EVERY_S = 5.0
 LEASE_MS = 20_000
@@ -49,26 +45,20 @@ class UsageRollup:
         self._state = stores.usage_rollup
         self._ownership = stores.ownership
         self._retention_days = retention_days
-        self._every_s = every_s
         self._batch = batch
         self._name = random_base62(16)
         self._coming: Set[str] = frozenset()
-        self._task: asyncio.Task[None] | None = None
+        self._runs = Periodic(self.run_once, name="rolling up usage", every_s=every_s, spread=0.25)
 
     def start(self) -> None:
         """Take part from now on."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="usage rollup")
+        self._runs.start()
 
     async def close(self) -> None:
         """Take part no more; a batch under way is gone on with by somebody else."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        with contextlib.suppress(DatabaseUnavailable):
-            await self._state.resign(self._name)
+        if await self._runs.close():
+            with contextlib.suppress(DatabaseUnavailable):
+                await self._state.resign(self._name)
 
     async def run_once(self) -> int:
         """Roll up all that there is, if it falls to this process; how many batches that were.
@@ -121,15 +111,3 @@ class UsageRollup:
             for _ in range(PURGES):
                 if not await store.purge(before_ms):
                     break
-
-    async def _run(self) -> None:
-        while True:
-            # Not all processes at once.
-            await asyncio.sleep(self._every_s * random.uniform(0.75, 1.25))
-            try:
-                await self.run_once()
-            except DatabaseUnavailable:
-                # The ledger says so; here it only means later.
-                continue
-            except Exception:
-                logger.exception("Usage could not be rolled up; it will be tried again")

@@ -110,6 +110,7 @@ class ScriptedApp:
         run = Run(self._scheduler, job.lengths, job.reading, job.texts_tokens)
         try:
             async with watched(receive, run), run:
+                count.read(run.usage())
                 await self._perform(job, run, out, count)
         finally:
             count.final(run.took)
@@ -144,6 +145,9 @@ class _Count:
     def __init__(self, tally: Tally, page: Page) -> None:
         self._tally = tally
         self._page = page
+
+    def read(self, usage: Usage) -> None:
+        self._tally.usage = usage
 
     def leaves(self, tokens: int) -> None:
         self._tally.so_far = tokens

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.domain.item import ANSWER, Item, position, stored_body, text_of, turn_of
-from app.schemas.items import parse_items
+from app.schemas.conversations import parse_added
 
 
 def test_a_turns_answer_comes_behind_what_was_asked_and_before_the_next_turn():
@@ -28,11 +28,11 @@ def test_a_turns_answer_comes_behind_what_was_asked_and_before_the_next_turn():
     ],
 )
 def test_what_there_is_to_read_in_an_item(item: dict[str, Any], text: str):
-    assert text_of(parse_items([item])[0]) == text
+    assert text_of(parse_added({"items": [item]})[0]) == text
 
 
 def test_an_item_has_the_id_that_it_is_given_here():
-    (body,) = parse_items([{"id": "msg_theirs", "role": "user", "content": "Hello"}])
+    (body,) = parse_added({"items": [{"id": "msg_theirs", "role": "user", "content": "Hello"}]})
     stored = stored_body(body, "msg_ours")
     assert stored["id"] == "msg_ours"
     assert stored["status"] == Item("msg_ours", stored, 0, 0, None).status == "completed"

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import new_id, new_tail
-from app.schemas.items import parse_items
-from tests.support.gateway import Gateway, new_user, running_gateway
+from app.schemas.conversations import parse_added
+from tests.support.gateway import CHAT, Gateway, GatewayFactory, new_user, running_gateway
 from tests.support.mongo import MongoServer
 from tests.support.openai_schema import needs_openai_schema, validate
 from tests.support.people import client_of, key_of
@@ -133,6 +133,12 @@ async def test_a_conversation_shows_the_end_of_its_history(client: httpx.AsyncCl
 async def test_it_is_there_under_every_prefix(gateway: Gateway, client: httpx.AsyncClient, prefix: str):
     answer = await client.get(f"{gateway.url}{prefix}/conversations")
     assert (answer.status_code, answer.json()["data"]) == (200, [])
+
+
+@pytest.mark.parametrize("path", ["/conversations", "/threads"])
+async def test_one_begins_without_a_word(client: httpx.AsyncClient, path: str):
+    made = await client.post(path)
+    assert (made.status_code, made.json().get("metadata")) == (200, {})
 
 
 async def test_a_conversation_without_a_title_gets_one_from_what_is_said_first(client: httpx.AsyncClient):
@@ -323,7 +329,34 @@ async def test_no_bytes_make_it_fail(client: httpx.AsyncClient):
     big = json.dumps({"items": [{"role": "user", "content": "x" * 16_000_000}]})
     answer = await client.post("/conversations", content=big, headers={"content-type": "application/json"})
     assert_error(answer, 413)
+    assert "4194304 bytes (MANTA_MAX_BODY_BYTES)" in answer.json()["error"]["message"]
     assert await ids(client) == []
+
+
+async def test_an_item_that_no_database_takes_is_named_whatever_bodies_may_hold(new_gateway: GatewayFactory):
+    long = {"role": "user", "content": [{"type": "text", "text": "é" * 2_000_000}] * 4}
+    said = [{"role": "user", "content": "x"}, long]
+    async with new_gateway(max_body_bytes=64 * 1024 * 1024) as gateway:
+        client = gateway.client
+        made = (await client.post("/v1/conversations", json={})).json()["id"]
+        asked: list[tuple[str, str, Any]] = [
+            ("items[1]", "/v1/conversations", {"items": said}),
+            ("items[1]", f"/v1/conversations/{made}/items", {"items": said}),
+            ("input[1]", "/v1/responses", {"input": said}),
+            ("input[1]", "/v1/responses", {"input": said, "conversation": made}),
+            ("input", "/v1/responses", {"input": "é" * 8_000_000}),
+            ("messages[1]", "/v1/chat/completions", {"messages": said, "conversation": made}),
+            ("messages[1]", "/v1/conv/chat/completions", {"messages": said}),
+        ]
+        for param, path, body in asked:
+            named = {} if path.startswith("/v1/conversations") else {"model": CHAT}
+            refused = await client.post(path, json=named | body)
+            assert_error(refused, 400, param=param)
+            assert "10485760" in refused.text, path
+        database = gateway.services.database
+        stored = {name: await database.collection(name).count_documents({}) for name in ("conversations", "items")}
+        assert stored == {"conversations": 1, "items": 0}
+        assert await database.collection("responses").count_documents({}) == 0
 
 
 async def test_the_largest_items_are_stored(client: httpx.AsyncClient):
@@ -378,7 +411,7 @@ async def test_what_is_sent_twice_under_one_key_happens_once(client: httpx.Async
 async def test_what_was_cut_short_is_completed_by_the_next_try(gateway: Gateway, client: httpx.AsyncClient):
     made = await created(client)
     owner = (await gateway.services.stores.conversations._conversations.find_one({"_id": made["id"]}))["owner"]  # type: ignore[reportPrivateUsage]
-    service, tail, bodies = gateway.services.conversations, new_tail(), parse_items([HELLO, HELLO])
+    service, tail, bodies = gateway.services.conversations, new_tail(), parse_added({"items": [HELLO, HELLO]})
     whole = await service.add_items(owner, made["id"], bodies, tail)
     await gateway.services.stores.items.delete(owner, made["id"], whole[1].id)
     await service.add_items(owner, made["id"], bodies, tail)

@@ -229,8 +229,8 @@ async def test_in_a_conversation_it_is_a_turn(gateway: Gateway, stream: bool, st
     assert items[1] == answer["output"][0]
     got = await gateway.client.get(f"/v1/responses/{answer['id']}")
     assert got.status_code == (404 if store is False else 200)
-    title = (await gateway.client.get(f"/v1/conversations/{conversation}")).json()["title"]
-    assert title == "one"
+    shown = (await gateway.client.get(f"/v1/conversations/{conversation}")).json()
+    assert (shown["title"], shown["model"]) == ("one", CHAT)
 
 
 async def test_those_who_write_to_one_conversation_at_once_keep_question_and_answer_together(gateway: Gateway):

@@ -114,6 +114,8 @@ async def test_a_run_answers_and_is_shown(stage: Gateway, client: openai.AsyncOp
     assert step["usage"] == done.usage.to_dict()
     shown = await runs.steps.retrieve(step["id"], thread_id=thread, run_id=done.id)
     assert shown.to_dict() == step
+    conversation = await stage.client.get(f"/v1/conversations/{thread.replace('thread_', 'conv_')}")
+    assert conversation.json()["model"] == CHAT
     changed = await runs.update(done.id, thread_id=thread, metadata={"a": "c"})
     assert changed.to_dict() == done.to_dict() | {"metadata": {"a": "c"}}
     validate("RunObject", changed.to_dict())

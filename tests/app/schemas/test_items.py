@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidRequest
-from app.schemas.items import parse_items
+from app.schemas.conversations import parse_added
+from app.schemas.items import MAX_ITEMS
+from app.schemas.responses import parse
 from tests.support.openai_schema import needs_openai_schema, validate
 
 OUTPUT_TEXT: dict[str, Any] = {"type": "output_text", "text": "Hi.", "annotations": [], "logprobs": []}
@@ -74,12 +76,12 @@ ITEMS: list[dict[str, Any]] = [
 
 
 def shown(item: dict[str, Any]) -> dict[str, Any]:
-    return parse_items([item])[0]
+    return dict(parse_added({"items": [item]})[0])
 
 
 def refused(item: Any) -> tuple[str | None, str]:
     with pytest.raises(InvalidRequest) as refusal:
-        parse_items([item])
+        parse_added({"items": [item]})
     return refusal.value.param, refusal.value.message
 
 
@@ -123,9 +125,9 @@ def test_arguments_stay_as_the_model_wrote_them() -> None:
 
 def test_references_are_taken_only_where_they_can_be_followed() -> None:
     items = [{"id": "msg_1"}, {"type": "item_reference", "id": "msg_2"}, {"type": None, "id": "msg_3"}]
-    taken = parse_items(items, "input", references=True)
+    taken = parse({"model": "m", "input": items}).items
     assert taken == [{"type": "item_reference", "id": f"msg_{number}"} for number in (1, 2, 3)]
-    assert refused(items[1])[0] == "items[0].type"
+    assert refused(items[1])[0] == "items[0]"
 
 
 @pytest.mark.parametrize(
@@ -176,10 +178,10 @@ def test_what_is_wrong_is_named(item: Any, param: str) -> None:
 def test_the_list_itself_is_checked_and_named_as_its_field() -> None:
     for value in ("text", {"role": "user"}, None, 5):
         with pytest.raises(InvalidRequest) as refusal:
-            parse_items(value, "additional_messages")
-        assert refusal.value.param == "additional_messages"
-    with pytest.raises(InvalidRequest, match="at most 2048 items"):
-        parse_items([{"role": "user", "content": ""}] * 2049)
+            parse_added({"items": value})
+        assert refusal.value.param == "items"
+    with pytest.raises(InvalidRequest, match=f"at most {MAX_ITEMS} items"):
+        parse({"model": "m", "input": [{"role": "user", "content": ""}] * (MAX_ITEMS + 1)})
 
 
 def test_an_unknown_kind_is_told_with_the_known_ones() -> None:
@@ -204,10 +206,10 @@ NEARLY = st.recursive(
 @given(JSON | NEARLY | st.lists(NEARLY))
 def test_any_json_is_either_taken_or_refused_by_name(value: Any) -> None:
     try:
-        bodies = parse_items(value, references=True)
+        bodies = parse({"model": "m", "input": value}).items
     except InvalidRequest as refusal:
         named = refusal.param or ""
     else:
-        named = "items"
+        named = "input"
         assert {body["type"] for body in bodies} <= set(KINDS)
-    assert named.startswith("items")
+    assert named.startswith("input")

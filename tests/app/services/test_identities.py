@@ -14,6 +14,8 @@ from app.services.access_tokens import AccessTokens
 from app.services.audit import Audit
 from app.services.authenticator import Authenticator
 from app.services.identities import Identities
+from app.services.liveness import Liveness
+from app.services.merging import Merging
 from app.storage.database import Database
 from app.storage.sessions import Session
 from app.storage.stores import Stores
@@ -26,7 +28,8 @@ BROWSER = Origin("10.0.0.1", "browser", "req_1")
 def identities(stores: Stores) -> Identities:
     tokens = AccessTokens(["k" * 32], algorithm="HS256", issuer="manta", ttl_s=900)
     authenticator = Authenticator(stores, tokens, secret=b"s", cache_s=0, anonymous_inference=False)
-    return Identities(stores, Audit(stores.audit_log), authenticator)
+    audit = Audit(stores.audit_log)
+    return Identities(stores, audit, authenticator, Merging(stores, audit, authenticator, Liveness(stores.processes)))
 
 
 async def guest_in(stores: Stores, **fields: Any) -> tuple[User, str]:

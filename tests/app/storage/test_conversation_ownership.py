@@ -48,6 +48,15 @@ async def test_a_guests_conversations_come_where_their_times_belong(stores: Stor
     assert await ids(stores, USER, "afterwards") == [guests[4000]]
 
 
+async def test_what_went_over_before_somebody_died_is_found_with_the_rest(stores: Stores):
+    guests = await talked(stores, GUEST, 1000, "from the guest")
+    # The words had gone over under another number, and nothing else.
+    await stores.conversation_words.move_all(GUEST, guests, USER, 7)
+    await stores.ownership.move(GUEST, USER)
+    await stores.items.put(USER, [message(guests, 1, text="afterwards")])
+    assert await ids(stores, USER, "guest", "afterwards") == [guests]
+
+
 async def test_nothing_is_left_of_whoever_is_deleted(stores: Stores, database: Database):
     kept = await talked(stores, USER, 1000)
     for at in range(3):

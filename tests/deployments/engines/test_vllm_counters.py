@@ -71,6 +71,24 @@ async def test_a_running_engine_counts_its_work_alone(engine: VllmEngine):
 
 @pytest.mark.live
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("asked", [{}, {"n": 3}, {"logprobs": 1}], ids=["plain", "choices", "logprobs"])
+async def test_a_call_is_told_of_its_tokens_as_they_come_and_of_its_prompt_before(
+    engine: VllmEngine, asked: dict[str, Any]
+):
+    body = {"model": "tiny", "prompt": "a b c", "max_tokens": 40, "ignore_eos": True, "stream": True, **asked}
+    answer = call(engine.app(), "/v1/completions", body)
+    await answer.start()
+    read = answer.tally.usage.input_tokens
+    counts = [answer.tally.so_far]
+    async for _ in answer:
+        counts.append(answer.tally.so_far)
+    assert counts == sorted(counts)
+    assert 0 < counts[0] < counts[-1] == answer.tally.usage.output_tokens == 40 * asked.get("n", 1)
+    assert read == answer.tally.usage.input_tokens > 0
+
+
+@pytest.mark.live
+@pytest.mark.filterwarnings("ignore")
 async def test_a_running_engine_tells_what_waits_and_how_full_its_cache_is(engine: VllmEngine):
     before = await engine.load()
     prompt = "a b c d e f g h i j k l m n o p q r s t"

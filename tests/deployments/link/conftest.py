@@ -13,7 +13,7 @@ from app.services.backend import EngineRequest
 from deployments.link.link import Link
 from deployments.link.listener import Listener
 from deployments.link.tickets import Grant, Ticket
-from deployments.reports import Orphan
+from deployments.slate.slate import Line
 
 REPLICA = "a" * 32
 Behaviour = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -45,7 +45,7 @@ class Replica:
     behaviour: Behaviour
     running: int = 0
     links: list[Link] = field(default_factory=list[Link])
-    orphans: list[Orphan] = field(default_factory=list[Orphan])
+    orphans: list[Line] = field(default_factory=list[Line])
 
     def __post_init__(self) -> None:
         self.listener = Listener(self._app, REPLICA, "127.0.0.1", 64, self.orphans.extend)

@@ -13,7 +13,7 @@ from app.services.backend import EngineRequest
 from deployments.engines.scripted import ScriptedEngine
 from deployments.link.link import CallBroken, Link, LinkLost
 from deployments.link.listener import Listener
-from deployments.reports import Orphan
+from deployments.slate.slate import Line
 from tests.deployments.engines.scripted_support import scripted
 from tests.support.meter import Recorder
 
@@ -75,7 +75,7 @@ async def engine() -> ScriptedEngine:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_what_is_heard_and_what_is_left_is_what_the_engine_generated(seed: int):
-    orphans: list[Orphan] = []
+    orphans: list[Line] = []
     working = await engine()
     listener = Listener(working.app(), "a" * 32, "127.0.0.1", 64, orphans.extend)
     await listener.start()

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.ids import new_id
 from app.domain.model_state import ModelState
-from app.errors import EngineCrashed, ModelStarting
+from app.errors import DatabaseUnavailable, EngineCrashed, ModelStarting
 from app.services.backend import EngineResponse
 from app.services.catalog import CatalogEntry
 from tests.support.chats import NEW, PATH, asking, chunks_of, person, read_on, read_some, text_of, whole_frames
@@ -58,6 +58,17 @@ async def test_a_conversation_begins_with_its_first_question(gateway: Gateway):
     assert [item["id"] for item in items] == [told["ask_item_id"], told["completion_item_id"]]
     assert [item["role"] for item in items] == ["user", "assistant"]
     assert items[1]["content"][0]["text"] == answer["choices"][0]["message"]["content"]
+
+
+async def test_a_conversation_has_the_model_that_answers_first_in_it(gateway: Gateway):
+    async with person(gateway) as one:
+        shown: list[tuple[str, str]] = []
+        for named in (None, "ours"):
+            made = (await one.client.post("/v1/conversations", json={"model": named})).json()
+            for model in ("chat-alias", CHAT):
+                await one.ask("One?", conversation=made["id"], model=model)
+                shown.append((model, (await one.client.get(f"/v1/conversations/{made['id']}")).json()["model"]))
+    assert shown == [("chat-alias", "chat-alias"), (CHAT, "chat-alias"), ("chat-alias", "ours"), (CHAT, "ours")]
 
 
 async def test_it_goes_on_with_what_was_said(gateway: Gateway):
@@ -355,15 +366,43 @@ async def test_one_whose_caller_leaves_while_it_is_taken_back_may_be_asked_again
         assert await until(answered)
 
 
+@pytest.mark.parametrize("during", ["forget", "begin"])
+async def test_what_cannot_be_taken_back_at_once_goes_later(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, during: str
+):
+    stored_chats = gateway.services.stores.stored_chats
+    begin = stored_chats.begin
+
+    async def starting(*_: Any) -> Any:
+        raise ModelStarting("not yet")
+
+    async def going_away(*args: Any, **fields: Any) -> None:
+        monkeypatch.undo()
+        if during == "begin":
+            # It is stored, and the word of that is lost.
+            await begin(*args, **fields)
+        raise DatabaseUnavailable("away")
+
+    async with person(gateway) as one:
+        monkeypatch.setattr(stored_chats, during, going_away)
+        with gateway.backend.replaced(starting):
+            assert (await one.client.post(PATH, json=asking("One?", store=True))).status_code == 503
+
+        async def gone() -> bool:
+            return await everything(gateway, one.user.id) == {}
+
+        assert await until(gone)
+
+
 async def test_of_one_that_could_not_be_begun_no_chat_is_left(gateway: Gateway):
     async with person(gateway) as one:
         conversation = await one.begin("One?")
         conversations = gateway.services.stores.conversations
         begin_turn = conversations.begin_turn
 
-        async def deleting(owner: str, id_: str) -> int | None:
+        async def deleting(owner: str, id_: str, **fields: Any) -> int | None:
             await conversations.delete(owner, id_)
-            return await begin_turn(owner, id_)
+            return await begin_turn(owner, id_, **fields)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conversations, "begin_turn", deleting)

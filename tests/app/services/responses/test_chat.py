@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidRequest, UnsupportedParameter
-from app.schemas.items import parse_items
+from app.schemas.conversations import parse_added
 from app.schemas.responses import parse
 from app.services.responses.chat import chat_request, check_text_only, with_instructions
 
@@ -73,7 +73,7 @@ def test_more_messages_than_a_chat_may_hold_are_the_inputs_fault() -> None:
     ],
 )
 def test_pictures_are_kept_from_the_engine_by_name(item: dict[str, Any], place: str) -> None:
-    items = parse_items([QUESTION, item])
+    items = parse_added({"items": [QUESTION, item]})
     with pytest.raises(UnsupportedParameter) as refusal:
         check_text_only(items)
     assert refusal.value.param == place

@@ -194,6 +194,29 @@ async def test_what_was_under_way_is_lost_after_the_grace_unless_another_told(
     }
 
 
+async def test_of_what_a_dead_replica_had_on_its_slate_nothing_is_lost(
+    database: Database, stores: Stores, tmp_path: Path
+):
+    dead = UsageLedger(stores.usage_events, tmp_path, **FAST)
+    await dead.start()
+    for name in ("seen", "twice", "told", "unseen"):
+        dead.open(draft(name))
+    await dead.close()
+    for slate in ("slate_1", "slate_1", "slate_2"):
+        await stores.usage_remains.insert(slate, {"twice": Usage(7, 2), "told": Usage(7, 1), "alive": Usage(7, 9)})
+    await stores.usage_remains.insert("slate_2", {"seen": Usage(7, 5, 3), "twice": Usage(7, 2)})
+    async with ledger_of(stores.usage_events, tmp_path, grace_s=0.5):
+        await stores.usage_events.insert([event("told", Usage(7, 4))])
+        await until(lambda: len(folders(tmp_path)) == 1)
+    found = await stored(database)
+    assert {name: (one["status"], one["output_tokens"], one["cost_nano"]) for name, one in found.items()} == {
+        "told": ("completed", 4, 7 * 3 + 4 * 5),
+        "seen": ("failed", 5, 4 * 3 + 3 * 1 + 5 * 5),
+        "twice": ("failed", 4, 14 * 3 + 4 * 5),
+        "unseen": ("lost", 0, 0),
+    }
+
+
 async def test_the_grace_begins_when_the_database_is_back(own_mongodb: MongoServer, tmp_path: Path):
     database = Database(own_mongodb.uri, "test", timeout_s=0.3, pool_size=4)
     stores = Stores.of(database)
