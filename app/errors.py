@@ -20,6 +20,7 @@
         ├── ModelStarting           503     service_unavailable_error   model_starting
         ├── ModelFailed             503     service_unavailable_error   model_failed
         ├── ModelDisabled           503     service_unavailable_error   model_disabled
+        ├── GatewayCrashed          503     service_unavailable_error   gateway_crashed
         ├── DatabaseUnavailable     503     service_unavailable_error   database_unavailable
         ├── ProviderUnavailable     503     service_unavailable_error   provider_unavailable
         └── NotConfigured           503     service_unavailable_error   not_configured
@@ -254,6 +255,15 @@ class ModelDisabled(ServiceUnavailable):
     def __init__(self, message: str) -> None:
         super().__init__(message, retry_after_s=60)
         self.headers["x-should-retry"] = "false"
+
+
+class GatewayCrashed(ServiceUnavailable):
+    """The gateway died while working on this request: told by whoever stands before it, and trying again finds another.
+
+    Where that is HAProxy, see ``deployments.front``.
+    """
+
+    default_code = "gateway_crashed"
 
 
 class DatabaseUnavailable(ServiceUnavailable):

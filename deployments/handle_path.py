@@ -15,6 +15,7 @@ from app.services.backend import UNMETERED, EngineRequest, EngineResponse, Meter
 from deployments.accepted import Accepted
 from deployments.door import Door
 from deployments.handles import Handles
+from deployments.link.wire import COUNT
 from deployments.outcomes import DEATHS, Died, Moved, died_midway, timed_out, translate
 from deployments.reply import ReplyHead
 
@@ -38,9 +39,6 @@ class HandlePath:
         account = _Account(meter)
         try:
             return await self._attempt(spec, request, deadline, accepted, account)
-        except Died:
-            account.lost()
-            raise
         except BaseException:
             account.left()
             raise
@@ -91,9 +89,14 @@ class HandlePath:
 
 
 class _Account:
-    """Tells a meter once."""
+    """Tells a meter once.
+
+    Attributes:
+        tokens: Of the answer, that have come.
+    """
 
     def __init__(self, meter: Meter) -> None:
+        self.tokens = 0
         self._meter = meter
         self._open = False
 
@@ -106,17 +109,11 @@ class _Account:
             self._open = False
             self._meter.ended(usage, forget_nothing)
 
-    def lost(self) -> None:
-        """The replica is dead."""
-        if self._open:
-            self._open = False
-            self._meter.lost(0)
-
     def left(self) -> None:
-        """The replica is told to stop, and reports what the request took itself."""
+        """The replica is told to stop, or dead: it reports what the request took itself, or its slate is read."""
         if self._open:
             self._open = False
-            self._meter.left()
+            self._meter.left(self.tokens)
 
 
 class _HandleResponse:
@@ -124,6 +121,7 @@ class _HandleResponse:
         self.status = head.status
         self.content_type = head.content_type
         self._first = head.first
+        account.tokens = head.tokens
         self._messages = messages
         self._spec = spec
         self._account = account
@@ -136,7 +134,8 @@ class _HandleResponse:
                 if isinstance(message, Usage):
                     self._account.ended(message)
                 else:
-                    yield message
+                    (self._account.tokens,) = COUNT.unpack_from(message)
+                    yield message[COUNT.size :]
             self._over = True
         except asyncio.CancelledError:
             raise
@@ -147,7 +146,7 @@ class _HandleResponse:
             raise translate(error, self._spec) from error
         finally:
             if self._over:
-                self._account.lost()
+                self._account.left()
 
     async def aclose(self) -> None:
         if not self._over:

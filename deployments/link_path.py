@@ -142,8 +142,8 @@ class _Served:
     def lost(self, tokens: int) -> None:
         self._meter.lost(tokens)
 
-    def left(self) -> None:
-        self._meter.left()
+    def left(self, tokens: int) -> None:
+        self._meter.left(tokens)
 
 
 class _LinkResponse:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class ModelReplica:
         self._orphans = Orphans(self._reporter.orphans)
         places = self._spec.limits.max_ongoing_requests
         self._slate = Slate.make(Path(slates_dir), places)
+        self._told = Orphans(partial(self._reporter.told, self._slate.name))
         self._listener = Listener(self._app, self._place.replica, host, places, self._orphans.take, self._slate)
         await self._listener.start()
         if self._spec.has_several:
@@ -128,7 +130,7 @@ class ModelReplica:
         Raises:
             EngineDead: The engine died before it answered anything.
         """
-        async with aclosing(reply(self._app, request, self._orphans.take, self._slate)) as messages:
+        async with aclosing(reply(self._app, request, self._orphans.take, self._told.take, self._slate)) as messages:
             async for message in messages:
                 yield message
 
@@ -162,6 +164,8 @@ class ModelReplica:
             await listener.stop()
         if orphans := getattr(self, "_orphans", None):
             await orphans.settle(LAST_REPORTS_S)
+        if told := getattr(self, "_told", None):
+            await told.settle(LAST_REPORTS_S)
         if slate := getattr(self, "_slate", None):
             slate.close()
         if engine := getattr(self, "_engine", None):

@@ -12,7 +12,7 @@ from ray import serve
 from ray.serve.exceptions import RayServeException
 from starlette.middleware import Middleware
 
-from app.errors import ApiError, ServerError, ServiceUnavailable
+from app.errors import ApiError, GatewayCrashed, ServerError, ServiceUnavailable
 from app.middleware.request_context import send_error
 from app.services.asgi_call import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,11 +42,13 @@ class ProxyGuardMiddleware:
     Args:
         app: Serve's.
         in_replica: Whether this is the process that answers. What runs there sees by itself that a client leaves; two
-            tasks and a queue for each request, with which Serve would watch too, are saved.
+            tasks and a queue for each request, with which Serve would watch too, are saved. From outside, a failure of
+            Serve's is this process's death.
     """
 
     def __init__(self, app: ASGIApp, *, in_replica: bool = False) -> None:
         self.app = app
+        self._failure = ServerError if in_replica else GatewayCrashed
         self._added = [UNWATCHED] if in_replica else []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +61,7 @@ class ProxyGuardMiddleware:
             for name, value in scope["headers"]
             if name.lower() not in STEERING and not name.lower().startswith(b"x-serve-")
         ] + self._added
-        await self.app(scope, receive, _Guard(send))
+        await self.app(scope, receive, _Guard(send, self._failure))
 
 
 def _in_replica() -> bool:
@@ -71,18 +73,24 @@ def _in_replica() -> bool:
 
 
 class _Guard:
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, failure: type[ApiError]) -> None:
         self._send = send
+        self._failure = failure
         self._replaced = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start" and _is_serves_own(message):
             self._replaced = True
-            await send_error(self._send, _error(message["status"]))
+            await send_error(self._send, self._error(message["status"]))
         elif not self._replaced:
             if message["type"] == "http.response.start":
                 message["headers"] = _one_request_id(message.get("headers", ()))
             await self._send(message)
+
+    def _error(self, status: int) -> ApiError:
+        if status >= 500 and status != 503:
+            return self._failure("The gateway failed while working on this request. Try again.")
+        return ServiceUnavailable("The gateway is not ready yet. Try again shortly.", retry_after_s=2)
 
 
 def _is_serves_own(message: Message) -> bool:
@@ -102,9 +110,3 @@ def _one_request_id(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes,
             kept.append((name, value))
         seen = seen or is_id
     return kept
-
-
-def _error(status: int) -> ApiError:
-    if status >= 500 and status != 503:
-        return ServerError("The gateway failed while working on this request. Try again.")
-    return ServiceUnavailable("The gateway is not ready yet. Try again shortly.", retry_after_s=2)

@@ -1,8 +1,9 @@
 """What crosses the handle, replica to gateway, for a request whose bytes go that way.
 
-The head, then bytes, then what the request took; where it failed, that comes before the error. A gateway that cancels
-hears nothing any more: then, and only then, the replica reports what it took itself. The handle has no way back for
-"it is on record", so a gateway that dies between the last message and its own record leaves nobody who knows.
+The head, then bytes, behind the number of tokens that the answer has by then (``COUNT``), then what the request took;
+where it failed, that comes before the error. A gateway that cancels hears nothing any more: then the replica reports
+itself what it took. The handle has no way back for "it is on record", nor for "heard". So what a gateway was told is
+brought where that is too which stands on dead replicas' slates, for the case that the gateway did not hear it, or dies.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from app.services.asgi_call import ASGIApp
 from app.services.backend import EngineRequest
 from app.services.inprocess import engine_call
 from deployments.link.unwritten import OnOrphans
+from deployments.link.wire import COUNT
 from deployments.slate.slate import Slate
 
 
@@ -25,15 +27,17 @@ class ReplyHead:
 
     Attributes:
         first: The answer's first bytes.
+        tokens: How many of its tokens these are.
     """
 
     status: int
     content_type: str
     first: bytes
+    tokens: int
 
 
 async def reply(
-    app: ASGIApp, request: EngineRequest, on_orphans: OnOrphans, slate: Slate
+    app: ASGIApp, request: EngineRequest, on_orphans: OnOrphans, on_told: OnOrphans, slate: Slate
 ) -> AsyncGenerator[ReplyHead | bytes | Usage]:
     """Run one request.
 
@@ -41,24 +45,22 @@ async def reply(
         app: The engine's application.
         request: It.
         on_orphans: Gets what it took where nobody listens any more.
+        on_told: Gets what it took where somebody was told.
         slate: Where it has its line.
 
     Raises:
         Exception: What the application raised.
     """
-    call = engine_call(app, request)
     line = slate.line(request.account)
+    call = engine_call(app, request, line.gave)
     told = False
     try:
         try:
             await call.start()
             line.begins(call.tally.usage)
-            head = ReplyHead(call.status, call.content_type, await call.read())
-            line.gave(call.tally.so_far)
-            yield head
+            yield ReplyHead(call.status, call.content_type, await call.read(), call.tally.so_far)
             while chunk := await call.read():
-                line.gave(call.tally.so_far)
-                yield chunk
+                yield COUNT.pack(call.tally.so_far) + chunk
         except Exception:
             yield call.tally.usage
             told = True
@@ -70,7 +72,5 @@ async def reply(
             await call.aclose()
         finally:
             line.ends(call.tally.usage, int(time.time() * 1000))
-            if told:
-                line.wipe()
-            elif request.account:
-                on_orphans([line])
+            if request.account:
+                (on_told if told else on_orphans)([line])

@@ -92,6 +92,15 @@ class Reporter:
             raise RuntimeError("there is no manager")
         return await self._manager.remains.remote(slate, remains)
 
+    async def told(self, slate: str, ended: list[Orphan]) -> None:
+        """Hand over what calls took whose gateways were told, but may not have heard it.
+
+        Raises:
+            Exception: The manager did not keep it, or not that anybody knows of.
+        """
+        if not await self.remains(slate, [Remains(each.account, each.usage) for each in ended]):
+            raise RuntimeError("it was not kept")
+
     def _report(self, phase: Phase, **known: Any) -> PhaseReport:
         return PhaseReport(self._spec.id, self._spec.digest, phase, age_s=age_s(), place=self._place, **known)
 

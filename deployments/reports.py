@@ -93,7 +93,7 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """How far a request had come at a replica that died.
+    """How far a request had come at a replica that died, or what it took there, if its gateway may not have heard.
 
     Attributes:
         account: Its ``UsageDraft``, encoded.

@@ -374,7 +374,7 @@ async def test_an_engine_that_dies_in_the_middle(new_gateway: GatewayFactory):
 # what stands before the gateway
 
 
-@pytest.mark.parametrize(("status", "told"), [(404, 503), (408, 503), (503, 503), (500, 500), (502, 500)])
+@pytest.mark.parametrize(("status", "told"), [(404, 503), (408, 503), (503, 503), (500, 503), (502, 503)])
 async def test_what_serves_proxy_says_in_words_of_its_own(status: int, told: int):
     async def proxy(scope: Any, receive: Any, send: Any) -> None:
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"4")]

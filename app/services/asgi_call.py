@@ -115,17 +115,26 @@ class AsgiCall:
         path: Its route.
         body: The whole request body.
         headers: Lower-case names and values.
+        gave: Told with every part of the answer how many tokens that has by then; see ``Tally.so_far``.
 
     Attributes:
         tally: What the application says it took.
     """
 
-    def __init__(self, app: ASGIApp, path: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        path: str,
+        body: bytes,
+        headers: list[tuple[bytes, bytes]],
+        gave: Callable[[int], None] | None = None,
+    ) -> None:
         self.status = 0
         self.content_type = ""
         self.tally = Tally()
         self._scope = post_scope(path, headers)
         self._app = app
+        self._gave = gave
         self._incoming = Incoming(body)
         self._chunks: list[bytes] = []
         self._buffered = 0
@@ -189,6 +198,8 @@ class AsgiCall:
             self._chunks.append(body)
             self._buffered += len(body)
             self._readable.set()
+            if self._gave is not None:
+                self._gave(self.tally.so_far)
 
     async def aclose(self) -> None:
         """Tell the application that the reader left, and see it end."""

@@ -83,8 +83,12 @@ class Meter(Protocol):
         """
         ...
 
-    def left(self) -> None:
-        """In place of ``ended``: nobody waits for the replica any more, which gets on record by itself what it took."""
+    def left(self, tokens: int) -> None:
+        """In place of ``ended``: what the replica took it gets on record by itself, or others do if it is gone.
+
+        Args:
+            tokens: Of the answer, that came before; they count where nobody says more.
+        """
         ...
 
 
@@ -101,7 +105,7 @@ class NoMeter:
     def lost(self, tokens: int) -> None:
         """Nothing to do."""
 
-    def left(self) -> None:
+    def left(self, tokens: int) -> None:
         """Nothing to do."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from app.domain.model_spec import ModelSpec
 from app.errors import ApiError, EngineCrashed
@@ -13,9 +13,9 @@ MODEL_HEADER = b"x-manta-model"
 """Tells an engine which name its answer has to carry: the one the caller used, an alias perhaps."""
 
 
-def engine_call(app: ASGIApp, request: EngineRequest) -> AsgiCall:
-    """The call that brings ``request`` to an engine's ASGI application."""
-    return AsgiCall(app, request.path, request.body, _headers(request))
+def engine_call(app: ASGIApp, request: EngineRequest, gave: Callable[[int], None] | None = None) -> AsgiCall:
+    """The call that brings ``request`` to an engine's ASGI application; ``gave`` hears how far its answer is."""
+    return AsgiCall(app, request.path, request.body, _headers(request), gave)
 
 
 def engine_scope(request: EngineRequest) -> Scope:

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.domain.limits import Amounts
-from app.domain.usage import NOTHING, Usage, UsageDraft, UsageStatus
+from app.domain.usage import NOTHING, Usage, UsageDraft, UsageEvent, UsageStatus
 from app.services.limits.reservation import Reservation
 from app.services.prompt_estimates import PromptEstimates
 from app.services.usage.ledger import UsageLedger
 
 LATE_S = 15.0
-"""How long a replica may take to say what an answer took that nobody reads any more."""
+"""How long a replica may take to say what an answer took that nobody reads any more, or others to say it for it."""
 
 
 class MeteredRequest:
@@ -83,9 +83,10 @@ class MeteredRequest:
         self._seen += tokens
         self._rested()
 
-    def left(self) -> None:
+    def left(self, tokens: int) -> None:
         """See ``Meter``."""
         self._died = self._reported = True
+        self._seen += tokens
         self._rested()
 
     def answered(self, http_status: int) -> None:
@@ -122,16 +123,10 @@ class MeteredRequest:
         if self._late is not None:
             self._late.cancel()
         usage = self._counted()
-        event = self._draft.event(
-            usage,
-            self._status,
-            http_status=self._http_status,
-            ttft_ms=self._ttft_ms,
-            duration_ms=self._duration_ms,
-        )
+        event = self._event(usage)
         # A second event of the same request is none: a replica that speaks after LATE_S changes nothing.
         if self._reported:
-            asyncio.get_running_loop().call_later(LATE_S, self._ledger.write, event)
+            self._ledger.write_later(event, self._event, LATE_S)
         else:
             self._ledger.write(event)
         for written in self._written:
@@ -142,6 +137,15 @@ class MeteredRequest:
         amounts = amounts_of(usage, event.cost_nano)
         for reservation in self._reservations:
             reservation.settle(amounts)
+
+    def _event(self, usage: Usage) -> UsageEvent:
+        return self._draft.event(
+            usage,
+            self._status,
+            http_status=self._http_status,
+            ttft_ms=self._ttft_ms,
+            duration_ms=self._duration_ms,
+        )
 
     def _counted(self) -> Usage:
         """What it took; where a replica died with the count, what was seen of its work."""

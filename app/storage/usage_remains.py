@@ -1,7 +1,8 @@
 """The collection ``usage_remains``: how far requests had come at replicas that died, one document for each of both.
 
 No report reads it. A gateway that lives says itself what became of its requests; of one that is dead too, this is what
-is left of them, until they are settled. Nothing changes in it, and it is deleted by itself.
+is left of them, until they are settled. What goes through Serve's handle is here from every replica at its end, since
+its gateway may not have heard of it. Nothing changes in it, and it is deleted by itself.
 """
 
 from __future__ import annotations

@@ -73,6 +73,7 @@ class Slate:
         lines: How many calls have room on it.
 
     Attributes:
+        name: Its own.
         words: All of it.
 
     Raises:
@@ -81,6 +82,7 @@ class Slate:
 
     def __init__(self, folder: SpoolFolder | None = None, lines: int = 0) -> None:
         self._folder = folder
+        self.name = f"{os.getpid()}-nowhere" if folder is None else folder.path.name
         self._free: list[int] = []
         self._told = False
         self.words = _NOWHERE

@@ -22,6 +22,7 @@ from deployments.backend import ServeBackend
 from deployments.engines.base import EngineDead
 from deployments.handle_path import HandlePath
 from deployments.handles import Handles
+from deployments.link.wire import COUNT
 from deployments.outcomes import Crowded
 from deployments.queues import Queues
 from deployments.reply import ReplyHead
@@ -31,7 +32,8 @@ from tests.support.meter import Recorder
 pytestmark = pytest.mark.usefixtures("clean_loop")
 
 SPEC = scripted("m", limits={"cold_start_timeout_s": 20, "request_timeout_s": 20})
-HEAD = ReplyHead(200, "text/event-stream", b"first")
+HEAD = ReplyHead(200, "text/event-stream", b"first", 1)
+SECOND = COUNT.pack(3) + b"second"
 HANG = object()
 
 
@@ -137,7 +139,7 @@ def always(*messages: Any) -> Script:
 
 
 async def test_an_answer_is_the_head_and_what_follows():
-    response = await Replicas(always("r1", HEAD, b"second")).backend().send(SPEC, request())
+    response = await Replicas(always("r1", HEAD, SECOND)).backend().send(SPEC, request())
     assert (response.status, response.content_type) == (200, "text/event-stream")
     assert [chunk async for chunk in response] == [b"first", b"second"]
 
@@ -396,7 +398,7 @@ TOOK = Usage(7, 5)
 
 async def test_by_handle_the_last_message_says_what_it_took():
     meter = Recorder()
-    response = await Replicas(always("r1", HEAD, b"second", TOOK)).backend().send(SPEC, request(), meter)
+    response = await Replicas(always("r1", HEAD, SECOND, TOOK)).backend().send(SPEC, request(), meter)
     assert (meter.begun, meter.heard) == (1, [])
     assert [chunk async for chunk in response] == [b"first", b"second"]
     await response.aclose()
@@ -417,11 +419,13 @@ async def test_by_handle_each_replica_that_had_it_is_heard_of():
 
 async def test_by_handle_who_leaves_hears_no_more():
     meter = Recorder()
-    response = await Replicas(always("r1", HEAD, HANG)).backend().send(SPEC, request(), meter)
+    response = await Replicas(always("r1", HEAD, SECOND, HANG)).backend().send(SPEC, request(), meter)
+    parts = aiter(response)
+    assert [await anext(parts), await anext(parts)] == [b"first", b"second"]
     await response.aclose()
     await response.aclose()
     assert await meter.all_heard() == [None]
-    assert meter.times_left == 1, "the replica gets on record what it took"
+    assert (meter.times_left, meter.seen) == (1, [3]), "the replica gets on record what it took"
 
 
 @pytest.mark.parametrize("end", [[TOOK, ValueError("x")], [EngineDead("x")], []], ids=["failed", "dead", "silent"])
@@ -432,7 +436,8 @@ async def test_by_handle_a_stream_that_breaks_is_heard_of_once(end: list[Any]):
         assert [chunk async for chunk in response] == [b"first"]
     await response.aclose()
     assert await meter.all_heard() == [TOOK if TOOK in end else None]
-    assert meter.times_left == 0
+    assert meter.seen == ([] if TOOK in end else [1])
+    assert meter.times_left == len(meter.seen), "what a dead one had on its slate may be more than came here"
 
 
 async def test_a_request_that_no_replica_got_never_began():

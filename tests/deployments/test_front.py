@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,6 +196,56 @@ async def test_a_client_that_leaves_before_its_answer_is_noticed(tmp_path: Path,
         gateway.close()
 
 
+@contextlib.asynccontextmanager
+async def before(folder: Path, asked: list[str]) -> AsyncGenerator[str]:
+    """HAProxy before a gateway that answers, but dies over what is asked of it first at ``/dies``."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                method, target, _ = (await reader.readuntil(b"\r\n\r\n")).decode().split(" ", 2)
+                asked.append(f"{method} {target}")
+                if target == "/dies" and asked.count(f"{method} {target}") == 1:
+                    break
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nsuccess")
+        writer.close()
+
+    gateway = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = free_port()
+    path = serves_configuration(folder, "127.0.0.1", port, gateway.sockets[0].getsockname()[1])
+    path.write_text(amended(path.read_text(), error_files(folder)))
+    command = [front.real_haproxy(), "-db", "-f", str(path)]
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not _listens(port):
+                await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+        gateway.close()
+
+
+@pytest.mark.parametrize("used", [True, False], ids=["used before", "new"])
+async def test_whoever_has_a_gateway_die_over_a_request_is_told_so(tmp_path: Path, *, used: bool):
+    asked: list[str] = []
+    async with before(tmp_path, asked) as url, httpx.AsyncClient(trust_env=False) as client:
+        if used:
+            assert (await client.get(f"{url}/lives")).text == "success"
+        response = await client.post(f"{url}/dies")
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "gateway_crashed")
+    assert int(response.headers["retry-after"]) > 0
+    assert asked.count("POST /dies") == 1
+
+
+async def test_what_changes_nothing_is_asked_again_when_a_gateway_dies_over_it(tmp_path: Path):
+    asked: list[str] = []
+    async with before(tmp_path, asked) as url, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{url}/dies")).text == "success"
+    assert asked.count("GET /dies") == 2
+
+
 def forwarded_for(folder: Path, *trusted: str) -> bytes:
     """What the gateway is told of a client that says that it is 8.8.8.8."""
     with socket.create_server(("127.0.0.1", 0)) as gateway:
@@ -257,7 +307,9 @@ def test_what_was_amended_stays_as_it_is(tmp_path: Path):
     assert amended(once, error_files(tmp_path)) == once
 
 
-@pytest.mark.parametrize("missing", ["stats socket", "listen stats", "defaults\n", "frontend http_frontend"])
+@pytest.mark.parametrize(
+    "missing", ["stats socket", "listen stats", "defaults\n", "retry-on", "frontend http_frontend"]
+)
 def test_a_configuration_of_another_serve_is_refused(tmp_path: Path, missing: str):
     path = serves_configuration(tmp_path, "127.0.0.1", free_port(), free_port())
     other: Any = path.read_text().replace(missing, "something else ")

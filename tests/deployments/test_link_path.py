@@ -114,7 +114,7 @@ class Model:
         """The long way."""
 
         async def messages() -> AsyncIterator[Any]:
-            yield ReplyHead(200, "text/event-stream", b"by handle")
+            yield ReplyHead(200, "text/event-stream", b"by handle", 2)
 
         return messages()
 

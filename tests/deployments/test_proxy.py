@@ -65,7 +65,7 @@ async def test_the_gateways_own_errors_pass_as_they_are(status: int):
 
 
 @pytest.mark.parametrize(
-    ("status", "told"), [(404, 503), (408, 503), (429, 503), (503, 503), (500, 500), (502, 500), (504, 500)]
+    ("status", "told"), [(404, 503), (408, 503), (429, 503), (503, 503), (500, 503), (502, 503), (504, 503)]
 )
 async def test_serves_own_errors_are_told_in_our_shape_and_none_of_their_text(status: int, told: int):
     response = await get(Proxy(status, "text/plain", b"Internal", b"Traceback"))
@@ -75,9 +75,22 @@ async def test_serves_own_errors_are_told_in_our_shape_and_none_of_their_text(st
 
 
 async def test_an_error_without_a_type_is_serves_own():
-    proxy = Proxy(500, "")
+    proxy = Proxy(404, "")
     proxy.headers = []
-    assert (await get(proxy)).json()["error"]["type"] == "server_error"
+    assert (await get(proxy)).json()["error"]["type"] == "service_unavailable_error"
+
+
+@pytest.mark.parametrize(
+    ("in_replica", "told"),
+    [(False, ("service_unavailable_error", "gateway_crashed")), (True, ("server_error", "internal_error"))],
+)
+async def test_a_failure_behind_the_proxy_is_the_gateways_death(in_replica: bool, told: tuple[str, str]):
+    guard = ProxyGuardMiddleware(Proxy(500, "text/plain", b"Internal"), in_replica=in_replica)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://manta") as client:
+        response = await client.get("/x")
+    error = response.json()["error"]
+    assert (error["type"], error["code"]) == told
+    assert ("retry-after" in response.headers) is not in_replica
 
 
 async def test_an_answer_carries_one_request_id_the_gateways():

@@ -11,7 +11,7 @@ from app.domain.model_state import StartTimes
 from app.domain.usage import Usage
 from deployments import reporter as module
 from deployments.reporter import Reporter
-from deployments.reports import ActivityReport, LogPlace, Orphan, PhaseReport
+from deployments.reports import ActivityReport, LogPlace, Orphan, PhaseReport, Remains
 from tests.support.gateway import scripted
 
 pytestmark = pytest.mark.usefixtures("clean_loop")
@@ -31,6 +31,12 @@ class Manager:
         self.error: Exception | None = None
         self.report = SimpleNamespace(remote=self._report)
         self.orphans = SimpleNamespace(remote=self._report)
+        self.remains = SimpleNamespace(remote=self._keep)
+        self.keeps = True
+
+    async def _keep(self, slate: str, remains: list[Remains]) -> bool:
+        self.heard.append((slate, remains))
+        return self.keeps
 
     async def _report(self, report: PhaseReport | ActivityReport) -> None:
         await self.open.wait()
@@ -139,3 +145,13 @@ async def test_orphans_are_handed_over_and_a_failure_is_the_senders_to_mend(mana
     manager.error = None
     await reporter.orphans(orphans)
     assert manager.heard == [orphans]
+
+
+async def test_what_gateways_were_told_goes_where_slates_go_and_counts_once_it_is_kept(manager: Manager):
+    reporter = Reporter(SPEC, "gateway", PLACE)
+    ended = [Orphan(b"account", Usage(7, 5), 1)]
+    await reporter.told("slate", ended)
+    manager.keeps = False
+    with pytest.raises(RuntimeError, match="not kept"):
+        await reporter.told("slate", ended)
+    assert manager.heard == 2 * [("slate", [Remains(b"account", Usage(7, 5))])]

@@ -16,7 +16,7 @@ class Recorder:
     Attributes:
         writes: Whether what it hears is on record at once.
         heard: What each replica's work came to; None where it was lost, or left to say so by itself.
-        seen: Tokens of those that were lost.
+        seen: Tokens of those that were.
         kept: What to call as soon as that is on record.
     """
 
@@ -34,8 +34,9 @@ class Recorder:
         self.heard.append(None)
         self.seen.append(tokens)
 
-    def left(self) -> None:
+    def left(self, tokens: int) -> None:
         self.heard.append(None)
+        self.seen.append(tokens)
         self.times_left += 1
 
     def ended(self, usage: Usage, written: Callable[[], None]) -> None:

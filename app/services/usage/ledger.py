@@ -11,7 +11,8 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from app.domain.usage import UsageDraft, UsageEvent
+from app.domain.usage import Usage, UsageDraft, UsageEvent
+from app.errors import DatabaseUnavailable
 from app.services.usage.delivery import Delivery
 from app.services.usage.orphans import BATCH, Orphans, batches
 from app.services.usage.records import read_events
@@ -67,6 +68,7 @@ class UsageLedger:
         self._dropped = 0
         self._flushing: asyncio.Task[None] | None = None
         self._adopting: asyncio.Task[None] | None = None
+        self._later: set[asyncio.Task[None]] = set()
 
     @property
     def has_room(self) -> bool:
@@ -108,6 +110,18 @@ class UsageLedger:
         if self._unsent >= BATCH:
             self._enough.set()
 
+    def write_later(self, event: UsageEvent, of: Callable[[Usage], UsageEvent], after_s: float) -> None:
+        """Write down what became of a request of which others may know more, when they have had their time to say so.
+
+        Args:
+            event: What is known here. It is on disk from then on; before, the request's draft is.
+            of: The event, if this was taken.
+            after_s: Their time, in seconds.
+        """
+        task = asyncio.get_running_loop().create_task(self._write_later(event, of, after_s), name="usage event")
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
     async def start(self) -> None:
         """Make the spool, begin to send, and adopt what dead processes left.
 
@@ -128,6 +142,8 @@ class UsageLedger:
         """Send what there is, for so many seconds at the most; what is left is on disk for whoever comes next."""
         self._closing = True
         self._enough.set()
+        for task in self._later:
+            task.cancel()  # their drafts are on disk
         flushing, adopting = self._flushing, self._adopting
         self._flushing = self._adopting = None
         if adopting is not None:
@@ -142,6 +158,18 @@ class UsageLedger:
             self._spool = None
         if self._in_memory:
             logger.error("%d usage events could be written neither to disk nor to the database", len(self._in_memory))
+
+    async def _write_later(self, event: UsageEvent, of: Callable[[Usage], UsageEvent], after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        while True:
+            try:
+                remains = await self._delivery.remains([event.request_id])
+                break
+            except DatabaseUnavailable:
+                await asyncio.sleep(after_s)
+        usage = remains.get(event.request_id)
+        # Nobody knows of more than was taken.
+        self.write(event if usage is None or usage.output_tokens < event.output_tokens else of(usage))
 
     async def _flush_often(self) -> None:
         while True:

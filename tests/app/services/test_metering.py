@@ -119,13 +119,34 @@ async def test_a_replica_that_says_by_itself_is_not_forestalled(
     monkeypatch.setattr(metering, "LATE_S", 0.05)
     request_.began()
     request_.answered(200)
-    request_.events = 4
-    request_.left()
+    request_.left(3)
     request_.over("client_left", 200)
     assert ledger.pending == 0
     while not ledger.pending:
         await asyncio.sleep(0.005)
     assert await told(ledger, stores) == ("client_left", Usage(EXPECTED.input_tokens, 3))
+
+
+@pytest.mark.parametrize(("slate", "counts"), [(Usage(12, 7), True), (Usage(12, 2), False)])
+async def test_a_replica_that_cannot_say_any_more_has_it_on_its_slate(
+    request_: MeteredRequest,
+    ledger: UsageLedger,
+    stores: Stores,
+    monkeypatch: pytest.MonkeyPatch,
+    slate: Usage,
+    *,
+    counts: bool,
+) -> None:
+    """Of what stands there and what came here, it is the one that says more."""
+    monkeypatch.setattr(metering, "LATE_S", 0.05)
+    await stores.usage_events.remains.insert("slate", {draft().request_id: slate})
+    request_.began()
+    request_.answered(200)
+    request_.left(3)
+    request_.over("failed", 200)
+    while not ledger.pending:
+        await asyncio.sleep(0.005)
+    assert await told(ledger, stores) == ("failed", slate if counts else Usage(EXPECTED.input_tokens, 3))
 
 
 async def test_a_replica_that_never_says_is_not_waited_for(
