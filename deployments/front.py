@@ -7,8 +7,7 @@ Serve writes the configuration anew before every start and reload, and has no se
 - its statistics page and its metrics listen on every address of the machine, and its admin socket is everybody's;
 - what it says when the gateway is away is plain text: here it has the shape of all errors (what is not HTTP at all is
   still answered in HTML, which HAProxy cannot be told otherwise);
-- when a gateway dies over a request that came by a connection that had been used before, its caller gets no answer at
-  all: the connection just ends;
+- when a gateway dies over a request, it asks no other one, whatever was asked for;
 - a client may take for ever to send its request, and say where it comes from; one that leaves is often not noticed.
 
 Runs before every reload, so it needs nothing but the standard library.
@@ -44,17 +43,6 @@ ERRORS: Mapping[int, tuple[int, str, str, str]] = {
 
 REASONS = {500: "Internal Server Error", 503: "Service Unavailable"}
 
-
-DEFAULTS = """\
-    timeout http-request {headers_s}s # manta
-    option http-server-close # manta
-"""
-"""For all of it.
-
-The second line has a connection of its own for each request to a gateway, at the price of 0.1 ms of both together. What
-comes back over one that was used before may be no more than its end, when the gateway dies; HAProxy then just hangs up
-on the client, who is to know by that that it should try again.
-"""
 
 RETRIED = "conn-failure empty-response"
 """When a request goes to the next gateway: it did not get to this one, or this one died without a word of an answer.
@@ -130,7 +118,7 @@ def amended(configuration: str, errors: Mapping[int, Path], trusted: Sequence[st
     text = re.sub(r"^\s*errorfile .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^.* # manta\n", "", text, flags=re.MULTILINE)
     files = "".join(f"    errorfile {status} {path} # manta\n" for status, path in sorted(errors.items()))
-    text = _replace(text, r"^defaults\n", f"defaults\n{DEFAULTS.format(headers_s=HEADERS_S)}{files}")
+    text = _replace(text, r"^defaults\n", f"defaults\n    timeout http-request {HEADERS_S}s # manta\n{files}")
     text = _replace(text, r"^(\s*retry-on) .*", rf"\1 {RETRIED}")
     front = re.search(r"^frontend http_frontend\n\s*bind (\S+):\d+\n", text, re.MULTILINE)
     if front is None:

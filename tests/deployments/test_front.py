@@ -227,15 +227,21 @@ async def before(folder: Path, asked: list[str]) -> AsyncGenerator[str]:
         gateway.close()
 
 
-@pytest.mark.parametrize("used", [True, False], ids=["used before", "new"])
-async def test_whoever_has_a_gateway_die_over_a_request_is_told_so(tmp_path: Path, *, used: bool):
+async def test_whoever_has_a_gateway_die_over_a_request_is_told_so(tmp_path: Path):
     asked: list[str] = []
     async with before(tmp_path, asked) as url, httpx.AsyncClient(trust_env=False) as client:
-        if used:
-            assert (await client.get(f"{url}/lives")).text == "success"
         response = await client.post(f"{url}/dies")
     assert (response.status_code, response.json()["error"]["code"]) == (503, "gateway_crashed")
     assert int(response.headers["retry-after"]) > 0
+    assert asked.count("POST /dies") == 1
+
+
+async def test_over_a_connection_that_was_used_before_it_is_the_clients_to_try_again(tmp_path: Path):
+    asked: list[str] = []
+    async with before(tmp_path, asked) as url, httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{url}/lives")).text == "success"
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post(f"{url}/dies")
     assert asked.count("POST /dies") == 1
 
 
