@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -54,30 +55,34 @@ class InTwo:
         self._limits = limits
         self._name = secrets.token_hex(6)
         self._numbers = itertools.count()
-        # In the order in which they began.
-        self._under_way: dict[int, None] = {}
+        # Those that are made and not looked at yet. Motor's threads change it.
+        self._under_way: set[int] = set()
+        self._lock = threading.Lock()
 
     async def make(self, where: Mapping[str, Any], update: Sequence[Stage], *, upsert: bool = False) -> Document | None:
         """As in ``Updates``."""
-        number = next(self._numbers)
-        self._under_way[number] = None
+        return await in_one_go(self._limits, lambda limits: self._make(limits, where, update, upsert=upsert))
+
+    def _make(
+        self, limits: Blocking, where: Mapping[str, Any], update: Sequence[Stage], *, upsert: bool
+    ) -> Document | None:
+        with self._lock:
+            number = next(self._numbers)
+            self._under_way.add(number)
+            under_way = list(self._under_way)
         try:
-            stages = [*update, *self._keeping(number)]
-
-            def make(limits: Blocking) -> Document | None:
-                done = limits.update_one(where, stages, upsert=upsert)
-                made = done.matched_count or done.upserted_id is not None
-                return self._look(limits, where["_id"], number) if made else None
-
-            return await in_one_go(self._limits, make)
+            done = limits.update_one(where, [*update, *self._keeping(number, under_way)], upsert=upsert)
+            made = done.matched_count or done.upserted_id is not None
+            return self._look(limits, where["_id"], number) if made else None
         finally:
-            del self._under_way[number]
+            with self._lock:
+                self._under_way.remove(number)
 
-    def _keeping(self, number: int) -> list[Stage]:
-        oldest = next(iter(self._under_way))
-        looked_at = {"$and": [{"$eq": ["$$x.p", self._name]}, {"$lt": ["$$x.o", oldest]}]}
+    def _keeping(self, number: int, under_way: Sequence[int]) -> list[Stage]:
+        # Later numbers may be under way by then: only of those before it is known which are.
+        looked_for = {"$or": [{"$in": ["$$x.o", under_way]}, {"$gt": ["$$x.o", number]}]}
         lasts = {"$gte": ["$$x.r.now", {"$subtract": ["$r.now", KEPT_MS]}]}
-        kept = {"$and": [lasts, {"$not": [looked_at]}]}
+        kept = {"$and": [lasts, {"$or": [{"$ne": ["$$x.p", self._name]}, looked_for]}]}
         others: Document = {"$filter": {"input": {"$ifNull": ["$done", []]}, "as": "x", "cond": kept}}
         mine = {"p": self._name, "o": number, "r": "$r"}
         return [{"$set": {"done": {"$concatArrays": [others, [mine]]}}}, {"$unset": "r"}]

@@ -67,13 +67,14 @@ class Limits:
 
     Args:
         slot_life_s: How long slots are held by a process that is not heard of.
+        updates: How documents are updated; None: in the way that suits the database.
     """
 
-    def __init__(self, database: Database, *, slot_life_s: float = SLOT_LIFE_S) -> None:
+    def __init__(self, database: Database, *, slot_life_s: float = SLOT_LIFE_S, updates: Updates | None = None) -> None:
         self._database = database
         self._limits = database.collection("limits")
         self._process = secrets.token_hex(6)
-        self._updates: Updates | None = None
+        self._updates = updates
         self.slot_life_s = slot_life_s
 
     async def prepare(self) -> None:

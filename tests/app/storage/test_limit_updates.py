@@ -24,11 +24,12 @@ class Delayed(InTwo):
 
     def __init__(self, limits: Collection) -> None:
         super().__init__(limits)
+        self.patient = True
         self.made, self.look = threading.Semaphore(0), threading.Event()
 
     def _look(self, limits: Blocking, id_: str, number: int) -> Document:
         self.made.release()
-        assert self.look.wait(60)
+        assert not self.patient or self.look.wait(60)
         return super()._look(limits, id_, number)
 
 
@@ -72,6 +73,21 @@ async def test_what_nobody_looks_for_any_more_is_not_kept(database: Database):
     document = await limits.find_one(WHERE)
     assert document is not None
     assert len(document["done"]) == 1
+
+
+async def test_one_that_is_slow_keeps_nothing_but_its_own(database: Database):
+    limits = database.collection("limits")
+    updates = Delayed(limits)
+    slow = asyncio.create_task(found(updates, "slow", upsert=True))
+    await asyncio.to_thread(updates.made.acquire)
+    updates.patient = False
+    for _ in range(5):
+        await found(updates, "quick")
+    document = await limits.find_one(WHERE)
+    assert document is not None
+    assert [each["r"]["mark"] for each in document["done"]] == ["slow", "quick"]
+    updates.look.set()
+    assert await slow == "slow"
 
 
 async def test_an_update_whose_outcome_is_gone_is_one_that_nobody_knows_of(database: Database):
