@@ -27,7 +27,7 @@ from scripts.bench.servers import BenchError
 from scripts.bench.stats import percentile
 
 DATABASE = "limits_bench"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 TOGETHER = 10
 """Requests that come at the same moment."""
 
