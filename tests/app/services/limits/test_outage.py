@@ -47,6 +47,8 @@ async def limiter_on(server: MongoServer, modes: list[Mode], **options: Any) -> 
 def stopped(server: MongoServer) -> Iterator[None]:
     assert server.process is not None
     os.kill(server.process.pid, signal.SIGSTOP)
+    # On a busy machine, others of its threads answer until one of them has seen the signal.
+    os.waitid(os.P_PID, server.process.pid, os.WSTOPPED)
     try:
         yield
     finally:
