@@ -21,6 +21,7 @@ from app.services.limits.outage import PROBE_S, Mode, Outage
 from app.services.limits.part import Part, Taken
 from app.services.limits.plans import Plan, Plans
 from app.services.limits.reservation import Reservation, end
+from app.services.limits.slots import Slots
 from app.services.limits.subject import Subject
 from app.storage.limit_pipeline import Change
 from app.storage.limits import Found, Limits
@@ -206,9 +207,10 @@ class Limiter:
     async def _ask(self, part: Part, amounts: Amounts) -> Taken:
         """Ask the database, whoever waits for it; ends the turn."""
         subject, ok = part.subject, False
-        # Whoever came in the same moment waits by now: it is asked for them, too.
-        change, used = part.change(amounts, self._clock())
+        used: Sequence[Slots] = ()
         try:
+            # Whoever came in the same moment waits by now: it is asked for them, too.
+            change, used = part.change(amounts, self._clock())
             ok = (await self._operate(subject, change)).ok
             if not ok:
                 raise part.denied(amounts, self._clock())
